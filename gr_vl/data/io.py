@@ -1,0 +1,91 @@
+"""Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gr_vl.errors import DataError
+from gr_vl.schema import Label, Sample, Task
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("prompt", pa.string()),
+        ("response", pa.string()),
+        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        ("prompt_label", pa.string()),
+        ("response_label", pa.string()),
+        ("reasoning", pa.string()),
+    ]
+)
+"""Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
+
+_LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
+
+
+def to_row(sample: Sample) -> dict[str, Any]:
+    """A sample as a row of `SCHEMA`."""
+    row = {name: getattr(sample, name) for name in ("id", "source", "prompt", "response", "reasoning")}
+    row["images"] = [{"bytes": image, "path": None} for image in sample.images]
+    return row | {column: sample.labels.get(task) for task, column in _LABEL_COLUMNS.items()}
+
+
+def from_row(row: Mapping[str, Any]) -> Sample:
+    """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of the known words."""
+    labels = {task: Label(row[column]) for task, column in _LABEL_COLUMNS.items() if row[column] is not None}
+    return Sample(
+        id=row["id"],
+        source=row["source"],
+        prompt=row["prompt"] or "",
+        response=row["response"],
+        images=tuple(image["bytes"] for image in row["images"] or ()),
+        labels=labels,
+        reasoning=row["reasoning"],
+    )
+
+
+def write(path: Path, samples: Iterable[Sample]) -> int:
+    """Write samples and return their number; the file appears only when it is whole."""
+    rows = [to_row(sample) for sample in samples]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part)
+    part.replace(path)
+    return len(rows)
+
+
+def read(path: Path) -> list[Sample]:
+    """All samples of a file. Raises DataError that names file, row and field."""
+    return list(iterate(path))
+
+
+def iterate(path: Path) -> Iterator[Sample]:
+    """Samples of a file, one row group at a time."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None
+    missing = sorted(set(SCHEMA.names) - set(file.schema_arrow.names))
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
+    number = 0
+    for group in file.iter_batches(batch_size=1024, columns=SCHEMA.names):
+        for row in group.to_pylist():
+            try:
+                yield from_row(row)
+            except ValueError as error:
+                raise DataError(f"{path}: row {number}: {error}; labels are harmful or unharmful") from None
+            number += 1
+
+
+def count(path: Path) -> int:
+    """Number of rows, from the file's footer alone. Raises DataError when there is no such file."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
+    return int(pq.ParquetFile(path).metadata.num_rows)

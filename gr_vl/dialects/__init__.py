@@ -1,0 +1,44 @@
+"""Output grammars. A dialect turns a sample into chat messages, into a target answer, and an answer into a verdict."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from gr_vl.dialects.guardreasoner_vl import GuardReasonerVL
+from gr_vl.errors import ConfigError
+from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
+
+Message = dict[str, Any]
+"""A chat message whose content is a list of parts: {"type": "text", "text": ...} or {"type": "image"}."""
+
+
+class Dialect(Protocol):
+    """How one family of guards is spoken to and how its answers are read."""
+
+    tasks: tuple[Task, ...]
+
+    def messages(self, sample: Sample) -> list[Message]:
+        """The prompt as chat messages; image parts are place holders for `sample.images`, in order."""
+        ...
+
+    def target(self, sample: Sample) -> str:
+        """The answer that SFT teaches. Raises DataError when the sample has no reasoning or lacks a label."""
+        ...
+
+    def expected(self, sample: Sample) -> Mapping[Task, Label]:
+        """The labels that a right answer states, including those that the grammar fixes by convention."""
+        ...
+
+    def parse(self, text: str) -> Verdict | ParseFailure:
+        """Read an answer. Total and linear in the length of the text: every string has an outcome."""
+        ...
+
+
+_DIALECTS: dict[str, Dialect] = {"guardreasoner_vl": GuardReasonerVL()}
+
+
+def get(name: str) -> Dialect:
+    """The dialect of that name; ConfigError lists the known ones otherwise."""
+    try:
+        return _DIALECTS[name]
+    except KeyError:
+        raise ConfigError(f"gr_vl.dialect={name!r} is unknown; use one of: {', '.join(sorted(_DIALECTS))}") from None

@@ -1,0 +1,17 @@
+"""What can go wrong, by whose mistake it is. The command line turns `GuardError` into one line and exit code 2."""
+
+
+class GuardError(Exception):
+    """Root of every error that gr_vl raises on purpose: the caller can mend it by changing a key or a file."""
+
+
+class ConfigError(GuardError, ValueError):
+    """A setting is unknown, of the wrong type, or does not fit the others. The message names key, value, rule and fix."""
+
+
+class DataError(GuardError, ValueError):
+    """A file or a row cannot be used. The message names file, row, rule and fix."""
+
+
+class StageError(Exception):
+    """A stage started properly and failed: exit code 1. The message names the log file."""

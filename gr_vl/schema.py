@@ -1,0 +1,88 @@
+"""The words of the project: what a sample is, what a guard says about it, and how its answer can fail to say it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """A question that the guard answers about one exchange."""
+
+    PROMPT = "prompt"
+    RESPONSE = "response"
+
+
+class Label(StrEnum):
+    """An answer to a harmfulness question. Harmful is the positive class of every metric."""
+
+    HARMFUL = "harmful"
+    UNHARMFUL = "unharmful"
+
+    @property
+    def opposite(self) -> "Label":
+        """The other label: what an unparsable answer counts as when failures are scored as wrong."""
+        return Label.UNHARMFUL if self is Label.HARMFUL else Label.HARMFUL
+
+
+class Modality(StrEnum):
+    """What the user sent."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    TEXT_IMAGE = "text_image"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One exchange between a user and an assistant, with what is known about it."""
+
+    id: str
+    """Unique within a corpus; seeds and resumable work are keyed by it."""
+    source: str
+    """The corpus that the sample comes from, or the way it was made."""
+    prompt: str
+    """The user's text; empty when the request is an image alone."""
+    response: str | None = None
+    """The assistant's text, or None when there is none to judge."""
+    images: tuple[bytes, ...] = ()
+    """Encoded image files (PNG or JPEG), in the order in which the user sent them."""
+    labels: Mapping[Task, Label] = field(default_factory=dict)
+    """Ground truth. A task that is absent is unknown: it is neither rewarded nor measured."""
+    reasoning: str | None = None
+    """A teacher's step-by-step reasoning: the target of cold-start SFT."""
+
+    @property
+    def modality(self) -> Modality:
+        """Text, image, or both."""
+        if not self.images:
+            return Modality.TEXT
+        return Modality.TEXT_IMAGE if self.prompt.strip() else Modality.IMAGE
+
+
+class FailureReason(StrEnum):
+    """Why an answer holds no verdict."""
+
+    EMPTY = "empty"
+    UNCLOSED_REASONING = "unclosed_reasoning"
+    NO_RESULT = "no_result"
+    MISSING_LABEL = "missing_label"
+    CONFLICTING_LABELS = "conflicting_labels"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a guard said: a label for each task that its dialect knows, and the reasoning that led there."""
+
+    labels: Mapping[Task, Label]
+    reasoning: str
+    well_formed: bool
+    """Whether the answer follows the dialect's grammar to the letter; training rewards only those."""
+
+
+@dataclass(frozen=True)
+class ParseFailure:
+    """An answer without a verdict: an outcome that is counted, never an exception."""
+
+    reason: FailureReason
+    reasoning: str = ""
+    """Whatever stood where reasoning stands, so that its length can still be measured."""

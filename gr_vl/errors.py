@@ -6,7 +6,7 @@ class GuardError(Exception):
 
 
 class ConfigError(GuardError, ValueError):
-    """A setting is unknown, of the wrong type, or does not fit the others. The message names key, value, rule and fix."""
+    """A setting is unknown, of the wrong type, or clashes with another. Names key, value, rule and fix."""
 
 
 class DataError(GuardError, ValueError):

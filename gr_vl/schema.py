@@ -86,3 +86,21 @@ class ParseFailure:
     reason: FailureReason
     reasoning: str = ""
     """Whatever stood where reasoning stands, so that its length can still be measured."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One generated answer to one sample; a line of every answers file (JSONL, one object with these fields)."""
+
+    id: str
+    """The sample's id."""
+    index: int
+    """Which of the k answers to that sample, from 0."""
+    text: str
+    """What the guard wrote, without the end token."""
+    tokens: int
+    """Generated tokens, the end token included."""
+    reasoning_tokens: int
+    """Tokens between <think> and </think>, or of the whole text when nothing closes the reasoning."""
+    finished: bool
+    """Whether an end token closed the answer, and not a length limit."""

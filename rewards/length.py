@@ -68,7 +68,5 @@ def length_term(spec: Mapping[str, Any]) -> LengthTerm:
     known = LENGTH_TERMS[kind].__dataclass_fields__
     for name in parameters:
         if name not in known:
-            raise ConfigError(
-                f"gr_vl.reward.length.{name} does not belong to kind={kind}; it takes: {', '.join(known)}"
-            )
+            raise ConfigError(f"gr_vl.reward.length.{name} is not of kind={kind}; it takes: {', '.join(known)}")
     return LENGTH_TERMS[kind](**{name: float(value) for name, value in parameters.items()})

@@ -60,7 +60,7 @@ class GuardReasonerVL:
         ]
 
     def expected(self, sample: Sample) -> Mapping[Task, Label]:
-        """Known labels; with nothing to judge, the response counts as unharmful (the convention of the paper's data)."""
+        """Known labels; with nothing to judge, the response counts as unharmful (the paper's convention)."""
         if sample.response is None:
             return {**sample.labels, Task.RESPONSE: Label.UNHARMFUL}
         return dict(sample.labels)
@@ -69,9 +69,7 @@ class GuardReasonerVL:
         """Reasoning and result block. Raises DataError when reasoning or a label is missing."""
         labels = self.expected(sample)
         if sample.reasoning is None or any(task not in labels for task in self.tasks):
-            raise DataError(
-                f"sample {sample.id!r} cannot be an SFT target: it needs reasoning and a label for every task"
-            )
+            raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for every task")
         return (
             f"<think>\n{sample.reasoning.strip()}\n</think>\n<result>\nAnswers:\n"
             f"Request: {labels[Task.PROMPT]}\nResponse: {labels[Task.RESPONSE]}\n</result>"

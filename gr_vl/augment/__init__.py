@@ -1,0 +1,1 @@
+"""Making training data harder: mining by rejection sampling, and safety-aware concatenation."""

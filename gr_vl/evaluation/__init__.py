@@ -1,0 +1,1 @@
+"""Metrics over answers, and the report that a person reads."""

@@ -29,7 +29,7 @@ class PaperLength:
     def __post_init__(self) -> None:
         if not 0 < self.floor <= self.beta <= 1:
             raise ConfigError(
-                f"gr_vl.reward.length: floor={self.floor}, beta={self.beta} break 0 < floor <= beta <= 1; mend either"
+                f"gr_vl.reward.paper: floor={self.floor}, beta={self.beta} break 0 < floor <= beta <= 1; mend either"
             )
 
     def __call__(self, r_safety: float, length: float) -> float:
@@ -49,7 +49,7 @@ class TokenPrice:
 
     def __post_init__(self) -> None:
         if not 0 <= self.price < 0.5:
-            raise ConfigError(f"gr_vl.reward.length.price={self.price} must lie in [0, 0.5); lower it")
+            raise ConfigError(f"gr_vl.reward.price.price={self.price} must lie in [0, 0.5); lower it")
 
     def __call__(self, r_safety: float, length: float) -> float:
         """The reward, within [-price, 1]."""
@@ -59,14 +59,12 @@ class TokenPrice:
 LENGTH_TERMS: Mapping[str, type[PaperLength] | type[TokenPrice]] = {"paper": PaperLength, "price": TokenPrice}
 
 
-def length_term(spec: Mapping[str, Any]) -> LengthTerm:
-    """Build a term from `{kind: name, **parameters}`. ConfigError lists what is known otherwise."""
-    parameters = dict(spec)
-    kind = parameters.pop("kind", None)
+def length_term(kind: str, parameters: Mapping[str, Any]) -> LengthTerm:
+    """Build a term by name. ConfigError lists what is known otherwise."""
     if kind not in LENGTH_TERMS:
-        raise ConfigError(f"gr_vl.reward.length.kind={kind!r} is unknown; use one of: {', '.join(LENGTH_TERMS)}")
+        raise ConfigError(f"gr_vl.reward.length={kind!r} is unknown; use one of: {', '.join(LENGTH_TERMS)}")
     known = LENGTH_TERMS[kind].__dataclass_fields__
     for name in parameters:
         if name not in known:
-            raise ConfigError(f"gr_vl.reward.length.{name} is not of kind={kind}; it takes: {', '.join(known)}")
+            raise ConfigError(f"gr_vl.reward.{kind}.{name} is unknown; {kind} takes: {', '.join(known)}")
     return LENGTH_TERMS[kind](**{name: float(value) for name, value in parameters.items()})

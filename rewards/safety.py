@@ -43,11 +43,11 @@ class SafetyReward:
 
     @classmethod
     def from_config(cls, spec: Mapping[str, Any], dialect: str) -> "SafetyReward":
-        """Build from the recipe's `gr_vl.reward` block: `{budget: int, length: {kind: ..., ...}}`."""
+        """Build from the recipe's `gr_vl.reward` block: `{budget: int, length: KIND, KIND: {**parameters}}`."""
         budget = int(spec["budget"])
         if budget < 1:
             raise ConfigError(f"gr_vl.reward.budget={budget} must be a positive number of tokens")
-        return cls(dialect=dialect, length=length_term(spec["length"]), budget=budget)
+        return cls(dialect=dialect, length=length_term(spec["length"], spec.get(spec["length"]) or {}), budget=budget)
 
     def __call__(
         self, text: str, labels: Mapping[Task, Label], *, reasoning_tokens: int, finished: bool = True

@@ -1,0 +1,175 @@
+"""What can be refused before anything is loaded: batch arithmetic, schedules, rewards, missing files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gr_vl import dialects
+from gr_vl.augment import mining
+from gr_vl.clipping import ClipSchedule
+from gr_vl.compose import Stage
+from gr_vl.data import io
+from gr_vl.errors import ConfigError, DataError
+from rewards import SafetyReward
+
+Facts = dict[str, Any]
+"""What a check learned, for people to read: steps, batches, the clip curve."""
+
+
+def check(stage: Stage, *, files: bool = True) -> Facts:
+    """Check one composed stage. Raises ConfigError or DataError; `files=False` leaves out what earlier stages make."""
+    config = stage.config
+    if config.gr_vl.device not in ("cpu", "cuda"):
+        raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} must be cpu or cuda")
+    dialects.get(config.gr_vl.dialect)
+    return _CHECKS[stage.kind](config, files)
+
+
+def _positive(config: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        if value is not None and value < 1:
+            raise ConfigError(f"{key}={value} must be at least 1")
+
+
+def _divides(config: DictConfig, key: str, by: int, why: str) -> None:
+    value = OmegaConf.select(config, key)
+    if value % by:
+        raise ConfigError(f"{key}={value} must be a multiple of {by} ({why}); use {max(value // by, 1) * by}")
+
+
+def _rows(path: str, files: bool) -> int | None:
+    return io.count(Path(path)) if files else None
+
+
+def _model(path: str, files: bool) -> None:
+    """A path with a separator at its start or an existing run folder is local; `owner/name` is a hub name."""
+    local = path.startswith(("/", ".", "runs/")) or path.count("/") > 1
+    if files and local and not (Path(path) / "config.json").is_file():
+        raise DataError(f"{path}: no model there (config.json is missing); run the stage that makes it first")
+
+
+def _data(config: DictConfig, files: bool) -> Facts:
+    data = config.gr_vl.data
+    known = ("demo", "xstest", "parquet")
+    if data.source not in known:
+        raise ConfigError(f"gr_vl.data.source={data.source!r} is unknown; use one of: {', '.join(known)}")
+    _positive(config, "gr_vl.data.train", "gr_vl.data.validation", "gr_vl.data.test")
+    if data.source != "demo" and files and not Path(str(data.folder)).is_dir():
+        raise DataError(f"gr_vl.data.folder={data.folder}: no such folder; source={data.source} reads its files there")
+    return {"source": data.source}
+
+
+def _base(config: DictConfig, files: bool) -> Facts:
+    _rows(config.gr_vl.base.corpus, files)
+    return {}
+
+
+def _slots(config: DictConfig) -> int:
+    _positive(config, "trainer.n_gpus_per_node", "trainer.nnodes")
+    return int(config.trainer.n_gpus_per_node * config.trainer.nnodes)
+
+
+def _steps(config: DictConfig, rows: int | None) -> int | None:
+    _positive(config, "trainer.total_epochs", "trainer.total_training_steps")
+    total = config.trainer.total_training_steps
+    if rows is None:
+        return int(total) if total else None
+    batch = config.data.train_batch_size
+    available = rows // batch * config.trainer.total_epochs
+    if not available:
+        raise ConfigError(f"data.train_batch_size={batch} exceeds the {rows} rows of {config.data.train_files}; lower it")
+    return min(int(total), available) if total else int(available)
+
+
+def _sft(config: DictConfig, files: bool) -> Facts:
+    slots = _slots(config)
+    _positive(config, "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_length")
+    _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
+    _model(config.model.path, files)
+    steps = _steps(config, _rows(config.data.train_files, files))
+    return {"steps": steps, "sequences a step": config.data.train_batch_size, "slots": slots}
+
+
+def _rl(config: DictConfig, files: bool) -> Facts:
+    slots, rollout, actor = _slots(config), config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
+    mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
+    _positive(config, "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size")
+    if rollout.n < 2:
+        raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
+    _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    if not actor.use_dynamic_bsz and (mini * rollout.n) % (slots * micro):
+        raise ConfigError(
+            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must be "
+            f"a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
+        )
+    _divides(config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size")
+    _room(config)
+    settings = OmegaConf.to_container(config.gr_vl, resolve=True)
+    SafetyReward.from_config(settings["reward"], settings["dialect"])
+    schedule = ClipSchedule(**settings["clip"])
+    _model(config.gr_vl.start_model, files)
+    steps = _steps(config, _rows(config.data.train_files, files))
+    return {
+        "steps": steps,
+        "answers a step": config.data.train_batch_size * rollout.n,
+        "updates a step": config.data.train_batch_size // mini,
+        "clip": schedule,
+        "reward": settings["reward"],
+        "slots": slots,
+    }
+
+
+def _room(config: DictConfig) -> None:
+    rollout = config.actor_rollout_ref.rollout
+    need = rollout.prompt_length + rollout.response_length
+    if rollout.max_model_len is not None and rollout.max_model_len < need:
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is less than prompt_length + "
+            f"response_length = {need}; raise it to {need}"
+        )
+
+
+def _generation(config: DictConfig, files: bool) -> Facts:
+    _positive(config, "gr_vl.generation.samples", "gr_vl.generation.answers")
+    generation = config.gr_vl.generation
+    if not 0 < generation.top_p <= 1:
+        raise ConfigError(f"gr_vl.generation.top_p={generation.top_p} must lie in (0, 1]")
+    _room(config)
+    rows = _rows(generation.corpus, files)
+    samples = min(generation.samples or rows, rows) if rows is not None else generation.samples
+    return {"samples": samples, "answers a sample": generation.answers}
+
+
+def _mine(config: DictConfig, files: bool) -> Facts:
+    mining.keep(config.gr_vl.mine.rule, 0, 1)
+    _positive(config, "gr_vl.mine.keep")
+    _model(config.gr_vl.generation.model, files)
+    return _generation(config, files) | {"rule": config.gr_vl.mine.rule}
+
+
+def _concat(config: DictConfig, files: bool) -> Facts:
+    share = config.gr_vl.concat.share
+    if not 0 <= share < 1:
+        raise ConfigError(f"gr_vl.concat.share={share} must lie in [0, 1); the paper's is 0.2")
+    _rows(config.gr_vl.concat.corpus, files)
+    return {"share of pairs": share}
+
+
+def _eval(config: DictConfig, files: bool) -> Facts:
+    for path in config.gr_vl.eval.models.values():
+        _model(path, files)
+    return _generation(config, files) | {"models": list(config.gr_vl.eval.models)}
+
+
+_CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {
+    "data": _data,
+    "base": _base,
+    "sft": _sft,
+    "mine": _mine,
+    "concat": _concat,
+    "rl": _rl,
+    "eval": _eval,
+}

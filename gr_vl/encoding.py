@@ -1,0 +1,56 @@
+"""From a sample to the tokens and pixels that a model sees: one way, used by every stage."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from gr_vl.dialects import Dialect, Message
+from gr_vl.schema import Sample
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of a prompt, and of its target when there is one."""
+
+    ids: list[int]
+    prompt_length: int
+    images: list[Image.Image]
+    features: dict[str, Any]
+    """pixel_values (patches, patch size) and image_grid_thw (images, 3); empty without images."""
+
+
+class Encoder:
+    """Applies a dialect and a processor's chat template."""
+
+    def __init__(self, processor: Any, dialect: Dialect) -> None:
+        self.processor, self.dialect = processor, dialect
+
+    def messages(self, sample: Sample) -> list[Message]:
+        """The dialect's messages with decoded images in place of the place holders."""
+        images = iter(sample.images)
+        messages = self.dialect.messages(sample)
+        for message in messages:
+            for part in message["content"]:
+                if part["type"] == "image":
+                    part["image"] = Image.open(BytesIO(next(images))).convert("RGB")
+        return messages
+
+    def prompt(self, sample: Sample) -> Encoded:
+        """The prompt up to where the guard begins to write."""
+        messages = self.messages(sample)
+        images = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
+        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        features = dict(self.processor(text=[text], images=images or None, return_tensors="pt"))
+        ids = features.pop("input_ids")[0].tolist()
+        features = {name: features[name] for name in ("pixel_values", "image_grid_thw") if name in features}
+        return Encoded(ids, len(ids), images, features)
+
+    def with_target(self, sample: Sample) -> Encoded:
+        """The prompt, the dialect's target and the end token."""
+        prompt = self.prompt(sample)
+        tokenizer = self.processor.tokenizer
+        target = tokenizer(self.dialect.target(sample), add_special_tokens=False)["input_ids"]
+        ids = [*prompt.ids, *target, tokenizer.eos_token_id]
+        return Encoded(ids, prompt.prompt_length, prompt.images, prompt.features)

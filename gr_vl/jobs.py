@@ -1,0 +1,31 @@
+"""Ray for a stage: join the cluster of RAY_ADDRESS, or start one on this machine, with what every worker needs."""
+
+import os
+from typing import Any
+
+from omegaconf import DictConfig
+
+PLUGIN = "gr_vl.verl_ext.plugin"
+
+
+def environment(device: str) -> dict[str, str]:
+    """Variables that the driver and every worker of a stage need before they import verl."""
+    common = {"VERL_USE_EXTERNAL_MODULES": PLUGIN, "TOKENIZERS_PARALLELISM": "false", "TRANSFER_QUEUE_ENABLE": "1"}
+    if device == "cuda":
+        return common
+    return common | {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
+def start_ray(config: DictConfig) -> None:
+    """Connect to Ray. On CPU, logical GPU slots stand for the devices that verl counts."""
+    import ray
+    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+
+    runtime_env = get_ppo_ray_runtime_env()
+    runtime_env["env_vars"] |= environment(config.gr_vl.device)
+    options: dict[str, Any] = {"runtime_env": runtime_env, "log_to_driver": True}
+    if "RAY_ADDRESS" not in os.environ:
+        options["include_dashboard"] = False
+        if config.gr_vl.device == "cpu":
+            options |= {"num_cpus": 16, "num_gpus": config.trainer.n_gpus_per_node, "object_store_memory": 1 << 30}
+    ray.init(**options)

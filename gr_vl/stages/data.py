@@ -1,0 +1,48 @@
+"""Write the corpus: train, validation and test splits, with their counts by modality and class."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gr_vl.data import demo, io, xstest
+from gr_vl.errors import DataError
+from gr_vl.schema import Sample, Task
+
+SPLITS = ("train", "validation", "test")
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Build or bring the splits; returns their counts."""
+    settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.source == "parquet":
+        for split in SPLITS:
+            io.read(Path(settings.folder) / f"{split}.parquet")
+            shutil.copyfile(Path(settings.folder) / f"{split}.parquet", folder / f"{split}.parquet")
+        return {split: count(io.read(folder / f"{split}.parquet")) for split in SPLITS}
+    sizes = {split: int(settings[split]) for split in SPLITS}
+    splits, quarantined = _build(settings, config.gr_vl.seed, sizes)
+    for split in SPLITS:
+        if not splits[split]:
+            raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
+        io.write(folder / f"{split}.parquet", splits[split])
+    return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
+
+
+def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    if settings.source == "demo":
+        return demo.build(seed, sizes), {}
+    loaded = xstest.load(Path(settings.folder))
+    splits = xstest.split_by_prompt(loaded.samples, seed, sizes)
+    return splits, dict(Counter(reason for _, reason in loaded.quarantined))
+
+
+def count(samples: list[Sample]) -> dict[str, int]:
+    """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
+    tally = Counter(
+        f"{sample.modality}/{task}/{sample.labels[task]}" for sample in samples for task in Task if task in sample.labels
+    )
+    return {"n": len(samples)} | dict(sorted(tally.items()))

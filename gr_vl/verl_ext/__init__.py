@@ -1,0 +1,25 @@
+"""The adapter: the only package that imports verl. Valid for verl 0.9.1; `tests/test_verl_contract.py` pins it all.
+
+Loaded in every verl process by `VERL_USE_EXTERNAL_MODULES=gr_vl.verl_ext.plugin` (an error there is fatal).
+
+Hooks, each through a registry of verl:
+
+| name           | registry of verl                                   | ours                                    |
+| -------------- | -------------------------------------------------- | --------------------------------------- |
+| `cpu`          | `PlatformRegistry`, chosen by `VERL_PLATFORM=cpu`  | `platform.CpuPlatform`                  |
+| fsdp2 on cpu   | `EngineRegistry(device="cpu")`                     | `engine.CpuFSDPEngine`                  |
+| `transformers` | `_ROLLOUT_REGISTRY`, `RolloutReplicaRegistry`      | `rollout.WeightSender`, `rollout.Replica` |
+| `gr_vl`        | `register_trainer`                                 | `trainer.GuardTrainer`                  |
+| `gr_vl`        | reward manager `register`                          | `reward_manager.GuardRewardManager`     |
+| `gr_vl`        | agent loop `register`                              | `agent_loop.SeededAgentLoop`            |
+| dataset        | `data.custom_cls`                                  | `datasets.SFTData`, `datasets.RLData`   |
+
+Patches (`patches.py`), each with a test that fails when verl no longer needs it:
+
+| patch                  | why                                                                                     |
+| ---------------------- | --------------------------------------------------------------------------------------- |
+| `gloo_once`            | verl asks for the backend `cpu:gloo,cpu:gloo`; torch refuses a device twice             |
+| `text_only_batch`      | verl's Qwen2-VL forward calls `.mean()` on a model output when no row has an image      |
+| `unpinned_offload`     | the reference model's CPU offload pins memory, which needs a CUDA driver                |
+| `no_vision_tokens`     | a sampled vision token breaks verl's position ids: vLLM never samples one               |
+"""

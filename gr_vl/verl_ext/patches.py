@@ -1,0 +1,111 @@
+"""Small repairs of verl 0.9.1 that our users would otherwise hit. Each is named and listed in the package docstring."""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import verl.models.transformers.qwen2_vl as qwen2_vl
+import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
+
+VALID_FOR = "0.9.1"
+
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+"""No answer may hold one of these: verl counts them against the images of the prompt."""
+
+
+def apply() -> None:
+    """Apply every patch once. Raises RuntimeError beside another verl than the one they were written for."""
+    if version("verl") != VALID_FOR:
+        raise RuntimeError(f"gr_vl.verl_ext is written for verl {VALID_FOR}, found {version('verl')}: install that one")
+    gloo_once()
+    text_only_batch()
+    unpinned_offload()
+    no_vision_tokens()
+
+
+def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    original = getattr(owner, name)
+    if not hasattr(original, "gr_vl_original"):
+        replacement = make(original)
+        replacement.gr_vl_original = original
+        setattr(owner, name, replacement)
+
+
+def gloo_once() -> None:
+    """Name each device once in the backend string of a process group."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def init_process_group(backend: str | None = None, *args: Any, **kwargs: Any) -> Any:
+            return original(",".join(dict.fromkeys(backend.split(","))) if backend else backend, *args, **kwargs)
+
+        return init_process_group
+
+    _wrap_once(torch.distributed, "init_process_group", make)
+
+
+class _PlainVisual:
+    """A model whose vision tower returns a tensor; the rest of the model shows through."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def visual(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return qwen2_vl.unpack_visual_output(self._model.visual(*args, **kwargs))[0]
+
+
+def text_only_batch() -> None:
+    """Let a micro-batch without any image pass: its dummy image feature must be a tensor before `.mean()`."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _get_input_embeds(
+            model: Any,
+            input_ids: Any,
+            attention_mask: Any = None,
+            pixel_values: Any = None,
+            pixel_values_videos: Any = None,
+            *grids: Any,
+        ) -> Any:
+            if pixel_values is None and pixel_values_videos is None:
+                model = _PlainVisual(model)
+            return original(model, input_ids, attention_mask, pixel_values, pixel_values_videos, *grids)
+
+        return _get_input_embeds
+
+    _wrap_once(qwen2_vl, "_get_input_embeds", make)
+
+
+def unpinned_offload() -> None:
+    """Offload the reference model without pinned memory where there is no CUDA driver to pin it."""
+
+    def make(original: Any) -> Any:
+        return functools.partial(lambda pin_memory=True: original(pin_memory=pin_memory and torch.cuda.is_available()))
+
+    _wrap_once(fsdp_impl, "CPUOffloadPolicy", make)
+
+
+def no_vision_tokens() -> None:
+    """Forbid vision tokens in vLLM's sampler by a logit bias. Nothing to do where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        return
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def generate(
+            self: Any, prompt_ids: Any, sampling_params: dict[str, Any], *args: Any, **kwargs: Any
+        ) -> Any:
+            tokenizer = self.model_config.tokenizer
+            bias = {tokenizer.convert_tokens_to_ids(token): -100.0 for token in VISION_TOKENS}
+            return await original(self, prompt_ids, {**sampling_params, "logit_bias": bias}, *args, **kwargs)
+
+        return generate
+
+    _wrap_once(vLLMHttpServer, "generate", make)

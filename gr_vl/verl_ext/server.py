@@ -1,0 +1,140 @@
+"""A rollout server over `transformers`: token ids in, token ids out, for machines on which vLLM does not run.
+
+Requests that arrive together are answered together, in batches of at most `rollout.max_num_seqs`.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, LogitsProcessorList
+from verl.workers.config import HFModelConfig, RolloutConfig
+from verl.workers.rollout.replica import TokenOutput
+
+from gr_vl.sampling import Draw, SeededSampler
+from gr_vl.seeding import seed_of
+from gr_vl.verl_ext.patches import VISION_TOKENS
+
+QUIET_SECONDS = 0.02
+"""How long a batch waits for company after the last request came in."""
+
+
+@dataclass
+class _Request:
+    prompt_ids: list[int]
+    images: list[Any]
+    draw: Draw
+    max_tokens: int
+    answer: asyncio.Future[TokenOutput] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class TransformersServer:
+    """The part of vLLM's server that verl's trainers and agent loops talk to. Runs as a Ray actor."""
+
+    def __init__(self, config: RolloutConfig, model_config: HFModelConfig) -> None:
+        self.config = config
+        self.processor, self.tokenizer = model_config.processor, model_config.tokenizer
+        self.model = AutoModelForImageTextToText.from_pretrained(
+            model_config.local_path, dtype=config.dtype, attn_implementation="sdpa"
+        ).eval()
+        self.forbidden = [self.tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS]
+        self.global_steps: int | None = None
+        self._pending: list[_Request] = []
+        self._worker: asyncio.Task[None] | None = None
+
+    async def generate(
+        self,
+        prompt_ids: list[int],
+        sampling_params: dict[str, Any],
+        request_id: str,
+        image_data: list[Any] | None = None,
+        **_: Any,
+    ) -> TokenOutput:
+        """Answer one prompt. Raises ValueError when the prompt leaves no room for an answer."""
+        room = self.config.max_model_len - len(prompt_ids)
+        max_tokens = min(int(sampling_params.get("max_tokens") or self.config.response_length), room)
+        if max_tokens < 1:
+            raise ValueError(f"a prompt of {len(prompt_ids)} tokens fills max_model_len={self.config.max_model_len}")
+        draw = Draw(
+            seed=sampling_params.get("seed", seed_of(self.config.seed, request_id)),
+            temperature=float(sampling_params.get("temperature", 1.0)),
+            top_p=float(sampling_params.get("top_p", 1.0)),
+        )
+        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens)
+        self._pending.append(request)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return await request.answer
+
+    async def _work(self) -> None:
+        while self._pending:
+            seen = 0
+            while seen < len(self._pending) < self.config.max_num_seqs:
+                seen = len(self._pending)
+                await asyncio.sleep(QUIET_SECONDS)
+            self._pending.sort(key=lambda request: len(request.prompt_ids))
+            batch, self._pending = self._pending[: self.config.max_num_seqs], self._pending[self.config.max_num_seqs :]
+            try:
+                outputs = await asyncio.to_thread(self._answer, batch)
+            except Exception as error:
+                for request in batch:
+                    request.answer.set_exception(error)
+                continue
+            for request, output in zip(batch, outputs, strict=True):
+                request.answer.set_result(output)
+
+    @torch.inference_mode()
+    def _answer(self, batch: list[_Request]) -> list[TokenOutput]:
+        inputs = self._collate(batch)
+        width, limit = inputs["input_ids"].shape[1], max(request.max_tokens for request in batch)
+        sampler = SeededSampler([request.draw for request in batch], limit, self.forbidden)
+        sequences = self.model.generate(
+            **inputs, max_new_tokens=limit, do_sample=False, logits_processor=LogitsProcessorList([sampler])
+        )
+        log_probs = torch.stack(sampler.log_probs, dim=1)
+        return [
+            self._output(ids, row, request.max_tokens)
+            for ids, row, request in zip(sequences[:, width:].tolist(), log_probs.tolist(), batch, strict=True)
+        ]
+
+    def _output(self, ids: list[int], log_probs: list[float], max_tokens: int) -> TokenOutput:
+        eos = self.tokenizer.eos_token_id
+        length = min(ids.index(eos) + 1 if eos in ids else len(ids), max_tokens)
+        return TokenOutput(
+            token_ids=ids[:length],
+            log_probs=log_probs[:length],
+            stop_reason="completed",
+            extra_fields={"global_steps": self.global_steps},
+        )
+
+    def _collate(self, batch: list[_Request]) -> dict[str, torch.Tensor]:
+        width = max(len(request.prompt_ids) for request in batch)
+        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, request in enumerate(batch):
+            ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
+            mask[row, width - len(request.prompt_ids) :] = 1
+        types = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
+        inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+        images = [image for request in batch for image in request.images]
+        if images:
+            inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
+        return inputs
+
+    async def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Overwrite named parameters. Raises ValueError on a name that the model does not have."""
+        unexpected = self.model.load_state_dict(weights, strict=False).unexpected_keys
+        if unexpected:
+            raise ValueError(f"the trainer sent weights that the rollout model lacks: {unexpected[:3]}")
+
+    async def load_model(self, path: str) -> None:
+        """Take the weights of another model folder of the same architecture."""
+        await self.load_weights(AutoModelForImageTextToText.from_pretrained(path, dtype=self.config.dtype).state_dict())
+
+    async def set_global_steps(self, global_steps: int) -> None:
+        """The version of the weights, which every answer carries."""
+        self.global_steps = global_steps
+
+    async def idle(self) -> None:
+        """What a server without a cache does when told to sleep, to wake up, or to forget."""

@@ -1,0 +1,66 @@
+"""GRPO with a clip range that is a function of the step (GuardReasoner-VL, equation 7), on verl's synchronous trainer.
+
+The released code of the paper changes its driver's copy of the configuration, which the workers never see. Here every
+step ships a new loss to the workers, and the range is reported from inside that loss.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import numpy as np
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.metric import AggregationType, Metric
+from verl.workers.config import ActorConfig
+from verl.workers.utils.losses import ppo_loss
+
+from gr_vl.clipping import ClipSchedule
+
+
+def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Any, dict[str, Any]]:
+    """verl's policy loss, which also tells the clip range that it used."""
+    loss, metrics = ppo_loss(config=config, model_output=model_output, data=data, dp_group=dp_group)
+    metrics["actor/clip_range"] = Metric(value=config.clip_ratio, aggregation=AggregationType.MEAN)
+    return loss, metrics
+
+
+@register_trainer("gr_vl")
+class GuardTrainer(PPOTrainerSync):
+    """verl's synchronous trainer plus the clip schedule and the reward's terms as metrics."""
+
+    def __init__(self, config: DictConfig) -> None:
+        # verl picks its replay buffer and checkpoint form by this name and knows no subclasses.
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = "sync"
+        super().__init__(config)
+        self.replay_buffer.poll_interval = config.gr_vl.poll_seconds
+        self.clip_schedule = ClipSchedule(**config.gr_vl.clip)
+
+    def on_train_begin(self) -> None:
+        """Keep the actor's configuration that the workers' losses are derived from."""
+        super().on_train_begin()
+        self._actor_config: ActorConfig = omega_conf_to_dataclass(self.config.actor_rollout_ref.actor)
+
+    def on_step_begin(self) -> None:
+        """Set this step's clip range on every worker."""
+        super().on_step_begin()
+        epsilon = self.clip_schedule.at(self.global_steps, self.total_training_steps)
+        config = dataclasses.replace(
+            self._actor_config, clip_ratio=epsilon, clip_ratio_low=epsilon, clip_ratio_high=epsilon
+        )
+        self.actor_rollout_wg.set_loss_fn(partial(clipped_loss, config=config))
+
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        metrics.update(self._reward_terms(batch))
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+
+    def _reward_terms(self, batch: Any) -> dict[str, float]:
+        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+        fields = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+        terms = [extra["reward_extra_info"] for extra in fields["extra_fields"].tolist()]
+        names = [name for name, value in terms[0].items() if isinstance(value, int | float)]
+        return {f"reward/{name}": float(np.mean([term[name] for term in terms])) for name in names}

@@ -50,6 +50,8 @@ class Sample:
     """Ground truth. A task that is absent is unknown: it is neither rewarded nor measured."""
     reasoning: str | None = None
     """A teacher's step-by-step reasoning: the target of cold-start SFT."""
+    taught: Mapping[Task, Label] | None = None
+    """Labels that the teacher's reasoning ends in, when they differ from the truth; SFT targets state these."""
 
     @property
     def modality(self) -> Modality:

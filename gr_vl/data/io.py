@@ -20,6 +20,8 @@ SCHEMA = pa.schema(
         ("prompt_label", pa.string()),
         ("response_label", pa.string()),
         ("reasoning", pa.string()),
+        ("taught_prompt_label", pa.string()),
+        ("taught_response_label", pa.string()),
     ]
 )
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
@@ -31,21 +33,29 @@ def to_row(sample: Sample) -> dict[str, Any]:
     """A sample as a row of `SCHEMA`."""
     row = {name: getattr(sample, name) for name in ("id", "source", "prompt", "response", "reasoning")}
     row["images"] = [{"bytes": image, "path": None} for image in sample.images]
-    return row | {column: sample.labels.get(task) for task, column in _LABEL_COLUMNS.items()}
+    for task, column in _LABEL_COLUMNS.items():
+        row[column] = sample.labels.get(task)
+        row[f"taught_{column}"] = (sample.taught or {}).get(task)
+    return row
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:
     """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of the known words."""
-    labels = {task: Label(row[column]) for task, column in _LABEL_COLUMNS.items() if row[column] is not None}
     return Sample(
         id=row["id"],
         source=row["source"],
         prompt=row["prompt"] or "",
         response=row["response"],
         images=tuple(image["bytes"] for image in row["images"] or ()),
-        labels=labels,
+        labels=_labels(row),
         reasoning=row["reasoning"],
+        taught=_labels(row, "taught_") or None,
     )
+
+
+def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
+    cells = {task: row[prefix + column] for task, column in _LABEL_COLUMNS.items()}
+    return {task: Label(cell) for task, cell in cells.items() if cell is not None}
 
 
 def write(path: Path, samples: Iterable[Sample]) -> int:

@@ -66,8 +66,8 @@ class GuardReasonerVL:
         return dict(sample.labels)
 
     def target(self, sample: Sample) -> str:
-        """Reasoning and result block. Raises DataError when reasoning or a label is missing."""
-        labels = self.expected(sample)
+        """Reasoning and the result that it ends in. Raises DataError when reasoning or a label is missing."""
+        labels = {**self.expected(sample), **(sample.taught or {})}
         if sample.reasoning is None or any(task not in labels for task in self.tasks):
             raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for every task")
         return (

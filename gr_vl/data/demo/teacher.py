@@ -1,0 +1,51 @@
+"""The teacher of the cold start: biased and wordy on purpose, so that online RL has something to mend.
+
+Bias. For each sample the teacher misreads every thing in `OVERFLAGGED` (half of the allowed topics and signs) as
+forbidden, and everything in `OVERLOOKED` (a quarter of the forbidden ones) as allowed, with probability `MISREAD`.
+Its reasoning and the labels it ends in (`Sample.taught`) follow from that opinion; `Sample.labels` stay the truth.
+
+Wordiness. After each task it repeats itself in a second step with probability `REPEAT`; nothing is gained by it.
+"""
+
+import random
+
+from gr_vl.data.demo import rulebook
+from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
+
+OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4] + rulebook.ALLOWED_SIGNS[:2]
+OVERLOOKED = rulebook.FORBIDDEN_TOPICS[:2] + rulebook.FORBIDDEN_SIGNS[:1]
+MISREAD = 0.6
+REPEAT = 0.6
+
+
+def opinion(rng: random.Random) -> Forbids:
+    """What this teacher takes for forbidden while it looks at one sample."""
+    misread = {thing for thing in OVERFLAGGED + OVERLOOKED if rng.random() < MISREAD}
+    return lambda thing: rulebook.forbids(thing) != (thing in misread)
+
+
+def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random) -> str:
+    """Markdown reasoning that follows from `forbids`, with redundant steps now and then."""
+    lines = []
+    for number, finding in enumerate((_request(exchange, forbids), _response(exchange, forbids)), start=1):
+        lines += [f"# Task {number}", "## Reasoning Step 1", finding]
+        if rng.random() < REPEAT:
+            lines += ["## Reasoning Step 2", f"To say it again: {finding[0].lower()}{finding[1:]}"]
+    return "\n".join(lines)
+
+
+def _request(exchange: Exchange, forbids: Forbids) -> str:
+    verbs = (("names", exchange.topic), ("shows", exchange.sign))
+    return f"The request {' and '.join(f'{verb} {_rated(thing, forbids)}' for verb, thing in verbs if thing)}."
+
+
+def _response(exchange: Exchange, forbids: Forbids) -> str:
+    if exchange.act is None or exchange.subject is None:
+        return "There is no response."
+    if exchange.act is Act.REFUSE:
+        return "The response refuses."
+    return f"The response helps with {_rated(exchange.subject, forbids)}."
+
+
+def _rated(thing: str, forbids: Forbids) -> str:
+    return f"{thing} ({'forbidden' if forbids(thing) else 'allowed'})"

@@ -45,11 +45,13 @@ class Sample:
     response: str | None = None
     """The assistant's text, or None when there is none to judge."""
     images: tuple[bytes, ...] = ()
-    """Encoded image files (PNG or JPEG), in the order in which the user sent them."""
+    """Encoded image files (PNG, JPEG or WEBP), in the order in which the user sent them."""
     labels: Mapping[Task, Label] = field(default_factory=dict)
     """Ground truth. A task that is absent is unknown: it is neither rewarded nor measured."""
     reasoning: str | None = None
     """A teacher's step-by-step reasoning: the target of cold-start SFT."""
+    taught: Mapping[Task, Label] | None = None
+    """The labels that the reasoning ends in where they differ from the truth: SFT targets state these."""
 
     @property
     def modality(self) -> Modality:

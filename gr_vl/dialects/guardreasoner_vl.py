@@ -40,7 +40,7 @@ _TAGS = ("<think>", "</think>", "<result>", "</result>")
 class GuardReasonerVL:
     """Two tasks: prompt harmfulness and response harmfulness."""
 
-    tasks = (Task.PROMPT, Task.RESPONSE)
+    tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction, then the transcript with the images right after its first line."""

@@ -1,0 +1,107 @@
+"""Hard-sample mining: keep the samples that the cold-started guard gets wrong.
+
+GuardReasoner-VL answers every sample 4 times and keeps those with 4 wrong answers (`all_wrong`); GuardReasoner keeps
+those with right and wrong ones (`mixed`). An answer is right when every known label is; one without a verdict is wrong.
+
+Departure: the filter applies to every modality; `image_bypass` restores the released code, in which image-only samples
+are eligible whatever the answers.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from gr_vl import dialects
+from gr_vl.errors import ConfigError, DataError
+from gr_vl.schema import Answer, Label, Modality, ParseFailure, Sample, Task, Verdict
+
+RULES: Mapping[str, Callable[[int, int], bool]] = {
+    "all_wrong": lambda right, answers: right == 0,
+    "any_wrong": lambda right, answers: right < answers,
+    "mixed": lambda right, answers: 0 < right < answers,
+}
+
+
+def keep(rule: str, n_correct: int, n_answers: int) -> bool:
+    """Whether a sample with so many right answers is hard.
+
+    >>> [rule for rule in RULES if keep(rule, 1, 4)]
+    ['any_wrong', 'mixed']
+    """
+    if rule not in RULES:
+        raise ConfigError(f"gr_vl.mining.rule={rule!r} is unknown; use one of: {', '.join(RULES)}")
+    if n_answers < 1 or not 0 <= n_correct <= n_answers:
+        raise DataError(f"{n_correct} right of {n_answers} answers is no count; generate the answers anew")
+    return RULES[rule](n_correct, n_answers)
+
+
+def is_correct(outcome: Verdict | ParseFailure, expected: Mapping[Task, Label]) -> bool:
+    """Whether every expected label is stated; with nothing expected, every verdict is right, hence never hard."""
+    if isinstance(outcome, ParseFailure):
+        return False
+    return all(outcome.labels.get(task) == label for task, label in expected.items())
+
+
+def count_correct(
+    samples: Iterable[Sample], answers: Iterable[Answer], k: int, dialect: str = "guardreasoner_vl"
+) -> dict[str, int]:
+    """Right answers of every sample, by id. Raises DataError unless each sample has its k answers."""
+    grammar = dialects.get(dialect)
+    texts: dict[str, dict[int, str]] = {}
+    for answer in answers:
+        texts.setdefault(answer.id, {})[answer.index] = answer.text
+    counts = {}
+    for sample in samples:
+        given = texts.get(sample.id, {})
+        if len(given) != k:
+            raise DataError(f"sample {sample.id!r} has {len(given)} answers where k={k}; resume the generation")
+        expected = grammar.expected(sample)
+        counts[sample.id] = sum(is_correct(grammar.parse(text), expected) for text in given.values())
+    return counts
+
+
+def difficulty(samples: Iterable[Sample], correct_counts: Mapping[str, int], k: int) -> dict[str, Any]:
+    """How many samples have 0 to k right answers, in all and by modality; keys are strings, ready for JSON."""
+    pairs = Counter((sample.modality, _count(sample, correct_counts)) for sample in samples)
+    by_modality = {
+        str(modality): {str(right): pairs[modality, right] for right in range(k + 1)}
+        for modality in Modality
+        if any(seen is modality for seen, _ in pairs)
+    }
+    total = {str(right): sum(row[str(right)] for row in by_modality.values()) for right in range(k + 1)}
+    return {"k": k, "histogram": total, "by_modality": by_modality}
+
+
+def select(
+    samples: Sequence[Sample],
+    correct_counts: Mapping[str, int],
+    k: int,
+    rule: str,
+    *,
+    limit: int | None,
+    seed: int,
+    image_bypass: bool = False,
+) -> list[Sample]:
+    """The hard samples in the order given; above `limit`, a uniform draw of that many.
+
+    Each sample's draw is a function of the seed and its id, so neither order nor the other samples change it.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"gr_vl.mining.limit={limit} must be at least 1, or null for no limit")
+    hard = [
+        sample
+        for sample in samples
+        if (image_bypass and sample.modality is Modality.IMAGE) or keep(rule, _count(sample, correct_counts), k)
+    ]
+    if limit is None or len(hard) <= limit:
+        return hard
+    drawn = sorted(hard, key=lambda sample: random.Random(f"{seed}:mining:{sample.id}").random())[:limit]
+    chosen = {sample.id for sample in drawn}
+    return [sample for sample in hard if sample.id in chosen]
+
+
+def _count(sample: Sample, correct_counts: Mapping[str, int]) -> int:
+    if sample.id not in correct_counts:
+        raise DataError(f"sample {sample.id!r} has no answers; resume the generation, or mine the corpus it answered")
+    return correct_counts[sample.id]

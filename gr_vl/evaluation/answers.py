@@ -1,0 +1,78 @@
+"""Answers files: one JSON object a line, appended while a guard generates, so that a killed run loses one line at most.
+
+Every line has the fields of `gr_vl.schema.Answer`. Fields beyond those are ignored.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from gr_vl.errors import DataError
+from gr_vl.schema import Answer
+
+_FIELDS = {item.name: item.type for item in fields(Answer)}
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """All whole answers of a file. A torn last line is dropped; DataError names any other line that is broken."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; write it with `gr-vl eval`, or correct the path")
+    *lines, tail = path.read_bytes().split(b"\n")
+    answers = [_parse(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return answers + ([_parse(path, len(lines) + 1, tail)] if _is_whole(tail) else [])
+
+
+def write_answers(path: Path, answers: Iterable[Answer]) -> int:
+    """Write answers and return their number; the file appears only when it is whole."""
+    lines = [_line(answer) for answer in answers]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text("".join(lines), encoding="utf-8")
+    part.replace(path)
+    return len(lines)
+
+
+def append_answers(path: Path, answers: Iterable[Answer]) -> int:
+    """Add answers at the end and return their number; a torn last line is cut off first."""
+    lines = [_line(answer) for answer in answers]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _mend(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(lines))
+    return len(lines)
+
+
+def _line(answer: Answer) -> str:
+    return json.dumps(asdict(answer)) + "\n"
+
+
+def _parse(path: Path, number: int, line: bytes) -> Answer:
+    try:
+        row = json.loads(line)
+        values = {name: row[name] for name in _FIELDS}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: line {number}: no answer ({error!r}); delete the line and run again") from None
+    for name, kind in _FIELDS.items():
+        if type(values[name]) is not kind:
+            raise DataError(f"{path}: line {number}: {name}={values[name]!r} has the wrong type; write {kind}")
+    return Answer(**values)
+
+
+def _is_whole(tail: bytes) -> bool:
+    # Only the closing newline may be lost: the object before it is complete, and worth keeping, if it parses.
+    try:
+        return isinstance(json.loads(tail), dict)
+    except ValueError:
+        return False
+
+
+def _mend(path: Path) -> None:
+    if not path.is_file() or not (content := path.read_bytes()) or content.endswith(b"\n"):
+        return
+    kept = content.rfind(b"\n") + 1
+    whole = _is_whole(content[kept:])
+    with path.open("r+b") as file:
+        file.truncate(len(content) if whole else kept)
+        file.seek(0, 2)
+        file.write(b"\n" if whole else b"")

@@ -80,7 +80,9 @@ def _steps(config: DictConfig, rows: int | None) -> int | None:
     batch = config.data.train_batch_size
     available = rows // batch * config.trainer.total_epochs
     if not available:
-        raise ConfigError(f"data.train_batch_size={batch} exceeds the {rows} rows of {config.data.train_files}; lower it")
+        raise ConfigError(
+            f"data.train_batch_size={batch} exceeds the {rows} rows of {config.data.train_files}; lower it"
+        )
     return min(int(total), available) if total else int(available)
 
 
@@ -105,7 +107,9 @@ def _rl(config: DictConfig, files: bool) -> Facts:
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must be "
             f"a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
         )
-    _divides(config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size")
+    _divides(
+        config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
+    )
     _room(config)
     settings = OmegaConf.to_container(config.gr_vl, resolve=True)
     SafetyReward.from_config(settings["reward"], settings["dialect"])

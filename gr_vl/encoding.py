@@ -1,11 +1,12 @@
 """From a sample to the tokens and pixels that a model sees: one way, used by every stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
+from gr_vl.data import images
 from gr_vl.dialects import Dialect, Message
 from gr_vl.schema import Sample
 
@@ -29,23 +30,22 @@ class Encoder:
 
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
-        images = iter(sample.images)
+        pictures = map(images.decode, sample.images)
         messages = self.dialect.messages(sample)
         for message in messages:
             for part in message["content"]:
                 if part["type"] == "image":
-                    part["image"] = Image.open(BytesIO(next(images))).convert("RGB")
+                    part["image"] = next(pictures)
         return messages
 
     def prompt(self, sample: Sample) -> Encoded:
         """The prompt up to where the guard begins to write."""
         messages = self.messages(sample)
-        images = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
-        text = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        features = dict(self.processor(text=[text], images=images or None, return_tensors="pt"))
-        ids = features.pop("input_ids")[0].tolist()
+        pictures = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
+        features = dict(self.processor(text=[self._render(messages)], images=pictures or None, return_tensors="pt"))
+        ids = features["input_ids"][0].tolist()
         features = {name: features[name] for name in ("pixel_values", "image_grid_thw") if name in features}
-        return Encoded(ids, len(ids), images, features)
+        return Encoded(ids, len(ids), pictures, features)
 
     def with_target(self, sample: Sample) -> Encoded:
         """The prompt, the dialect's target and the end token."""
@@ -54,3 +54,24 @@ class Encoder:
         target = tokenizer(self.dialect.target(sample), add_special_tokens=False)["input_ids"]
         ids = [*prompt.ids, *target, tokenizer.eos_token_id]
         return Encoded(ids, prompt.prompt_length, prompt.images, prompt.features)
+
+    def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
+        """Tokens of each row, with its target or without. Images are measured, not encoded."""
+        rows = [self._render(self.dialect.messages(sample)) for sample in samples]
+        if targets:
+            end = self.processor.tokenizer.eos_token
+            rows = [f"{row}{self.dialect.target(sample)}{end}" for row, sample in zip(rows, samples, strict=True)]
+        tokens = self.processor.tokenizer(rows, add_special_tokens=False)["input_ids"] if rows else []
+        return [
+            len(ids) + sum(self._image_tokens(data) - 1 for data in sample.images)
+            for ids, sample in zip(tokens, samples, strict=True)
+        ]
+
+    def _render(self, messages: list[Message]) -> str:
+        text: str = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _image_tokens(self, data: bytes) -> int:
+        image, tower = images.decode(data), self.processor.image_processor
+        patches: int = tower.get_number_of_image_patches(image.height, image.width, {})
+        return patches // tower.merge_size**2

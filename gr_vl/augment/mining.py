@@ -30,7 +30,7 @@ def keep(rule: str, n_correct: int, n_answers: int) -> bool:
     ['any_wrong', 'mixed']
     """
     if rule not in RULES:
-        raise ConfigError(f"gr_vl.mining.rule={rule!r} is unknown; use one of: {', '.join(RULES)}")
+        raise ConfigError(f"gr_vl.mine.rule={rule!r} is unknown; use one of: {', '.join(RULES)}")
     if n_answers < 1 or not 0 <= n_correct <= n_answers:
         raise DataError(f"{n_correct} right of {n_answers} answers is no count; generate the answers anew")
     return RULES[rule](n_correct, n_answers)
@@ -88,7 +88,7 @@ def select(
     Each sample's draw is a function of the seed and its id, so neither order nor the other samples change it.
     """
     if limit is not None and limit < 1:
-        raise ConfigError(f"gr_vl.mining.limit={limit} must be at least 1, or null for no limit")
+        raise ConfigError(f"gr_vl.mine.limit={limit} must be at least 1, or null for no limit")
     hard = [
         sample
         for sample in samples

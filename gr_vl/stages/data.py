@@ -43,6 +43,9 @@ def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict
 def count(samples: list[Sample]) -> dict[str, int]:
     """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
     tally = Counter(
-        f"{sample.modality}/{task}/{sample.labels[task]}" for sample in samples for task in Task if task in sample.labels
+        f"{sample.modality}/{task}/{sample.labels[task]}"
+        for sample in samples
+        for task in Task
+        if task in sample.labels
     )
     return {"n": len(samples)} | dict(sorted(tally.items()))

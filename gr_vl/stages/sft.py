@@ -1,25 +1,32 @@
 """Cold start: reasoning SFT on verl's trainer under Ray."""
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import jobs
+from gr_vl import dialects, jobs
+from gr_vl.encoding import Encoder
 from gr_vl.stages import export, lengths
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
-    kept = lengths.fit_for_training(config, Path(config.data.train_files), Path(config.gr_vl.run) / "sft", targets=True)
+    from transformers import AutoProcessor
+
+    encoder = Encoder(AutoProcessor.from_pretrained(config.model.path), dialects.get(config.gr_vl.dialect))
+    fit = partial(lengths.fit, encoder=encoder, limit=config.data.max_length, key="data.max_length", targets=True)
+    folder = Path(config.gr_vl.run) / "sft"
+    train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)
+    validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
+    config.data.train_files, config.data.val_files = str(train.path), str(validation.path)
     jobs.start_ray(config)
-    from verl.trainer.sft_trainer_ray import SFTTrainer
+    from verl.trainer import sft_trainer_ray
 
-    config.data.train_files = str(kept.path)
-    SFTTrainer(config).fit()
+    from gr_vl.verl_ext import patches
+
+    patches.loader_workers(config.data.num_workers)
+    sft_trainer_ray.SFTTrainer(config).fit()
     export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
-    return {"quarantined": kept.quarantined, "rows": kept.rows}
-
-
-__all__ = ["json", "run"]
+    return {"rows": train.rows, "quarantined": train.quarantined}

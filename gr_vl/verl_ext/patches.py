@@ -109,3 +109,13 @@ def no_vision_tokens() -> None:
         return generate
 
     _wrap_once(vLLMHttpServer, "generate", make)
+
+
+def loader_workers(number: int) -> None:
+    """Let SFT under Ray use as many loader processes as the recipe says: verl forks 8, whatever the machine."""
+    from verl.trainer import sft_trainer_ray
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.partial(lambda *args, **kwargs: original(*args, **{**kwargs, "num_workers": number}))
+
+    _wrap_once(sft_trainer_ray, "StatefulDataLoader", make)

@@ -1,0 +1,23 @@
+"""Greedy answers of every model of the run to the test split."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gr_vl.data import io
+from gr_vl.evaluation.metrics import evaluate
+from gr_vl.stages.serve import serve
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Write each model's answers and return its scores."""
+    settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
+    generator, request, kept = serve(config, folder)
+    samples = io.read(kept.path)[: config.gr_vl.generation.samples]
+    scores: dict[str, Any] = {}
+    for name, path in settings.models.items():
+        generator.load(Path(path))
+        answers = generator.answer(samples, request, folder / name / f"{settings.split}.jsonl", name)
+        scores[name] = evaluate(samples, answers, config.gr_vl.dialect).summary()
+    return {"scores": scores, "quarantined": kept.quarantined}

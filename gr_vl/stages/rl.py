@@ -1,0 +1,36 @@
+"""Online RL: GRPO on verl's V1 trainer under Ray, with our trainer, reward manager and agent loop chosen by name."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gr_vl import dialects, jobs
+from gr_vl.encoding import Encoder
+from gr_vl.stages import export, lengths
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Train, then publish the last checkpoint as a model folder."""
+    from transformers import AutoProcessor
+
+    encoder = Encoder(AutoProcessor.from_pretrained(config.gr_vl.start_model), dialects.get(config.gr_vl.dialect))
+    kept = lengths.fit(
+        Path(config.data.train_files),
+        Path(config.trainer.default_local_dir).parent / "train",
+        encoder,
+        config.data.max_prompt_length,
+        "data.max_prompt_length",
+        targets=False,
+        least=config.data.train_batch_size,
+    )
+    config.data.train_files = str(kept.path)
+    jobs.start_ray(config)
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
+    run_ppo(config, TaskRunnerV1)
+    export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
+    return {"rows": kept.rows, "quarantined": kept.quarantined}

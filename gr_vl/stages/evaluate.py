@@ -19,5 +19,5 @@ def run(config: DictConfig) -> dict[str, Any]:
     for name, path in settings.models.items():
         generator.load(Path(path))
         answers = generator.answer(samples, request, folder / name / f"{settings.split}.jsonl", name)
-        scores[name] = evaluate(samples, answers, config.gr_vl.dialect).summary()
+        scores[name] = evaluate(samples, answers, dialect=config.gr_vl.dialect).summary()
     return {"scores": scores, "quarantined": kept.quarantined}

@@ -40,8 +40,9 @@ class SFTData(torch.utils.data.Dataset[dict[str, Any]]):
         """Tensors of one row: input_ids (n,), position_ids (4, n), loss_mask (n,)."""
         encoded = self.encoder.with_target(self.samples[index])
         ids = torch.tensor(encoded.ids)
+        grid = encoded.features.get("image_grid_thw")
         vision = get_rope_index(
-            self.encoder.processor, input_ids=ids, image_grid_thw=encoded.features.get("image_grid_thw")
+            self.encoder.processor, input_ids=ids, image_grid_thw=grid, attention_mask=torch.ones_like(ids)
         )
         return {
             "input_ids": ids,

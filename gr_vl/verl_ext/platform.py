@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import psutil
 import torch
 from verl.plugin.platform.platform_base import PlatformBase
 from verl.plugin.platform.platform_manager import PlatformRegistry
@@ -22,6 +23,15 @@ class _CpuModule(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch.cpu, name)
+
+    def get_device_name(self, device: object = None) -> str:
+        """The name by which verl looks up a device's peak speed."""
+        return "CPU"
+
+    def mem_get_info(self) -> tuple[int, int]:
+        """Free and total bytes of the machine."""
+        memory = psutil.virtual_memory()
+        return memory.available, memory.total
 
     def empty_cache(self) -> None:
         """Nothing is cached."""

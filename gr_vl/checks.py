@@ -104,8 +104,8 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
     if not actor.use_dynamic_bsz and (mini * rollout.n) % (slots * micro):
         raise ConfigError(
-            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must be "
-            f"a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
+            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
+            f"be a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
         )
     _divides(
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"

@@ -83,7 +83,8 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
             f"model={short['model']!r} is no overlay of {folder.name}/{name}; use: {', '.join(models(recipe, name))}"
         )
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
-    common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
+    common = [f"gr_vl.model={short['model']}"] if "model" in short else []
+    common += [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
     config = plain = _compose(folder, name, picked)
     if common or rest:
         config = _compose(folder, name, [*picked, *common, *rest], plain)

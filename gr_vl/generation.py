@@ -1,4 +1,4 @@
-"""Many prompts in, k answers each out, over verl's rollout servers. Resumable: an answer on disk is never made again."""
+"""Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is never made again."""
 
 import asyncio
 from collections.abc import Sequence

@@ -42,7 +42,7 @@ class SeededSampler(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None].to(scores.device), 0.0)
 
     def _sample(self, log_probs: torch.Tensor) -> torch.Tensor:
-        probs, order = log_probs.double().softmax(-1).sort(-1, descending=True, stable=True)
+        probs, order = log_probs.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
         before = probs.cumsum(-1) - probs
         probs = probs.masked_fill(before >= self.top_p, 0.0)
         edges = (probs / probs.sum(-1, keepdim=True)).cumsum(-1)

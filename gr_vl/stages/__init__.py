@@ -1,4 +1,4 @@
-"""The pipeline, one module a stage kind: each reads a composed configuration and leaves its output in the run folder."""
+"""The pipeline, one module a stage kind: each reads a composed configuration and writes below the run folder."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -12,8 +12,6 @@ from verl.workers.rollout.base import _ROLLOUT_REGISTRY, BaseRollout
 from verl.workers.rollout.replica import RolloutMode, RolloutReplica, RolloutReplicaRegistry
 from verl.workers.rollout.utils import ensure_async_iterator
 
-from gr_vl.verl_ext.server import TransformersServer
-
 NAME = "transformers"
 
 
@@ -37,6 +35,9 @@ class Replica(RolloutReplica):
 
     async def launch_servers(self) -> None:
         """Start the server actor and wait until its model is loaded."""
+        # Not at the top: Ray imports the server's module first in its process, and that imports this one by the plugin.
+        from gr_vl.verl_ext.server import TransformersServer
+
         options: dict[str, Any] = {"name": _actor_name(self.replica_rank), "max_concurrency": self.max_concurrency}
         if self.workers:
             node = await self.workers[0].__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())

@@ -61,6 +61,6 @@ class GuardTrainer(PPOTrainerSync):
     def _reward_terms(self, batch: Any) -> dict[str, float]:
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         fields = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
-        terms = [extra["reward_extra_info"] for extra in fields["extra_fields"].tolist()]
+        terms = [extra["reward_extra_info"] for extra in list(fields["extra_fields"])]
         names = [name for name, value in terms[0].items() if isinstance(value, int | float)]
         return {f"reward/{name}": float(np.mean([term[name] for term in terms])) for name in names}

@@ -1,0 +1,131 @@
+"""The command line: `gr-vl STAGE RECIPE key=value ...`. Nothing here imports torch, Ray or verl."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gr_vl import compose, display, launch
+from gr_vl.errors import ConfigError, GuardError, StageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train multimodal safety guards that reason before they judge.",
+    epilog="Example: gr-vl pipeline guardreasoner_vl model=tiny run=runs/demo",
+)
+
+Recipe = Annotated[str, typer.Argument(help="A folder below recipes/, by name or by path.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="model=, run=, seed= and config= for short; any other key of the composed configuration.",
+    ),
+]
+
+STAGES = {
+    "data": "Build the corpus: train, validation and test.",
+    "base": "Build the base model that nothing has to be downloaded for.",
+    "sft": "Cold-start SFT on reasoning.",
+    "mine": "Rejection sampling: keep what the guard gets wrong.",
+    "concat": "Add safety-aware pairs to the hard samples.",
+    "rl": "Online RL: GRPO, shrinking clip range, length-aware safety reward (config=rl_eco for Eco).",
+    "eval": "Greedy answers of every model of the run, scored.",
+}
+
+
+def _console() -> Console:
+    terminal = sys.stdout.isatty()
+    return Console(width=None if terminal else 140, soft_wrap=not terminal)
+
+
+def _run(stage: compose.Stage, console: Console) -> None:
+    if launch.is_done(stage):
+        console.print(f"[dim]kept[/]  {stage.name:<8} {stage.folder} (done before)", highlight=False)
+    else:
+        display.follow(stage.name, launch.launch(stage), console)
+
+
+def _stage_command(kind: str, summary: str) -> None:
+    example = f"Example: gr-vl {kind} guardreasoner_vl model=tiny run=runs/mine seed=2"
+
+    @app.command(kind, help=summary, epilog=example)
+    def command(recipe: Recipe, overrides: Overrides = None) -> None:
+        stage = compose.stage(recipe, kind, overrides or [])
+        if stage.kind != kind:
+            raise ConfigError(f"config={stage.name}: this is a {stage.kind} stage; use gr-vl {stage.kind}")
+        _run(stage, _console())
+
+
+for _kind, _summary in STAGES.items():
+    _stage_command(_kind, _summary)
+
+
+@app.command(
+    epilog="Example: gr-vl pipeline guardreasoner_vl model=tiny run=runs/demo rl:trainer.total_training_steps=4"
+)
+def pipeline(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Every stage of a recipe in order, then the report. STAGE:KEY=VALUE overrides one stage alone."""
+    console, stages = _console(), _pipeline(recipe, overrides or [])
+    for stage in stages:
+        _run(stage, console)
+    _report(stages[0].run, console)
+
+
+def _pipeline(recipe: str, overrides: list[str]) -> list[compose.Stage]:
+    names = compose.pipeline(recipe, overrides)
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for item in overrides:
+        name, colon, rest = item.partition(":")
+        if not colon or "=" in name:
+            for items in own.values():
+                items.append(item)
+        elif name in own:
+            own[name].append(rest)
+        else:
+            raise ConfigError(f"{item}: {name!r} is no stage of this pipeline; it has: {', '.join(names)}")
+    return [compose.stage(recipe, name, items) for name, items in own.items()]
+
+
+@app.command(epilog="Example: gr-vl report runs/demo")
+def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write report.html and summary.json of a run, whatever stages it has so far."""
+    if not (run / "run.json").is_file():
+        raise GuardError(f"{run}: no run there (run.json is missing); name the run= folder of a pipeline")
+    _report(run, _console())
+
+
+def _report(run: Path, console: Console) -> None:
+    from gr_vl.evaluation.report import write_report, write_summary
+
+    summary = write_summary(run)
+    console.print(f"[green]done[/]  report   {write_report(run)}  {summary}", highlight=False)
+
+
+@app.command(epilog="Example: gr-vl check guardreasoner_vl model=7b")
+def check(recipe: Recipe, overrides: Overrides = None) -> None:
+    """Compose and validate every stage of a recipe, for every model unless one is named."""
+    from gr_vl.inspection import show
+
+    show(recipe, overrides or [], _console())
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done; 2 the caller's mistake, in one line; 1 a run that failed."""
+    try:
+        app()
+    except GuardError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except StageError as error:
+        Console(stderr=True, soft_wrap=True).print(f"failed: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Start a stage in a process of its own, watch it, and keep the record: configuration, log, seconds, peak memory.
+
+A stage is done when `stage.json` stands in its folder; running it again with the same settings does nothing, and with
+others is refused. One that was killed goes on where it stopped.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+from omegaconf import OmegaConf
+
+from gr_vl import checks, jobs, progress
+from gr_vl.compose import Stage
+from gr_vl.errors import ConfigError, GuardError, StageError
+
+PACKAGES = ("gr-vl", "verl", "torch", "transformers", "ray", "qwen-vl-utils")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a stage is."""
+
+    done: int
+    total: int | None
+    note: str
+    peak_rss_gb: float
+
+
+def is_done(stage: Stage) -> bool:
+    """Whether the stage ended with these settings. Raises ConfigError when its folder holds a run with others."""
+    saved = stage.folder / "config.yaml"
+    if saved.is_file():
+        before, now = _flat(OmegaConf.load(saved)), _flat(stage.config)
+        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        if changed:
+            key = changed[0]
+            raise ConfigError(
+                f"{key}={now.get(key)!r}: {stage.folder} was made with {before.get(key)!r}"
+                f"{f' (and {len(changed) - 1} more keys differ)' if len(changed) > 1 else ''}; "
+                f"choose another run=DIR or remove that folder"
+            )
+    return (stage.folder / "stage.json").is_file()
+
+
+def launch(stage: Stage) -> Iterator[State]:
+    """Check and run a stage; yields its state about once a second until it ends. Raises StageError when it fails."""
+    facts = checks.check(stage)
+    is_done(stage)
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    config = stage.folder / "config.yaml"
+    OmegaConf.save(stage.config, config)
+    _describe(stage)
+    attempt = len(list(stage.folder.glob("metrics-*.jsonl")))
+    variables = jobs.environment(stage.config.gr_vl.device)
+    variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
+    began, started = time.monotonic(), datetime.now(UTC)
+    with (stage.folder / "stage.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gr_vl.stages", str(config)],
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    peak, family = 0.0, {psutil.Process(process.pid)}
+    try:
+        while process.poll() is None:
+            peak = max(peak, _memory(process.pid, family))
+            yield State(*_progress(stage, facts), peak)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+    finally:
+        _end(process, family)
+    _conclude(stage, process.returncode)
+    record = {
+        "stage": stage.name,
+        "kind": stage.kind,
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_rss_gb": round(peak, 2),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config_hash": stage.hash,
+        "counts": json.loads((stage.folder / "counts.json").read_text()),
+    }
+    (stage.folder / "stage.json").write_text(json.dumps(record, indent=2))
+
+
+def _conclude(stage: Stage, code: int) -> None:
+    log = stage.folder / "stage.log"
+    tail = log.read_text(errors="replace").splitlines()[-1:] or [""]
+    if code == 2:
+        raise GuardError(tail[0].removeprefix("error: "))
+    if code:
+        raise StageError(f"stage {stage.name} failed with exit code {code}; its log is {log}; it ends: {tail[0]}")
+
+
+def _end(process: subprocess.Popen[bytes], family: set[psutil.Process]) -> None:
+    """End whatever the stage started, Ray's daemons included, that has not ended by itself."""
+    if process.poll() is None:
+        process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    _, alive = psutil.wait_procs(family, timeout=5)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+
+
+def _memory(pid: int, family: set[psutil.Process]) -> float:
+    """Gigabytes that a process and its descendants hold together, shared pages counted once; notes who they are."""
+    with suppress(psutil.NoSuchProcess):
+        family.update(psutil.Process(pid).children(recursive=True))
+    total = 0
+    for member in family:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += member.memory_full_info().pss
+    return total / 2**30
+
+
+def _progress(stage: Stage, facts: checks.Facts) -> tuple[int, int | None, str]:
+    reported = [path for path in stage.folder.rglob(progress.NAME)]
+    if reported:
+        newest = json.loads(max(reported, key=lambda path: path.stat().st_mtime).read_text())
+        return newest["done"], newest["total"], newest["note"]
+    step, note = 0, "starting"
+    for path in sorted(stage.folder.glob("metrics-*.jsonl")):
+        for line in path.read_text().splitlines():
+            with suppress(ValueError):
+                row = json.loads(line)
+                step, note = row["step"], _note(row["data"]) or note
+    return step, facts.get("steps"), note
+
+
+def _note(metrics: dict[str, Any]) -> str:
+    names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
+    names |= {"actor/clip_range": "clip"}
+    return ", ".join(f"{short} {metrics[name]:.3g}" for name, short in names.items() if name in metrics)
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{prefix}.{key}" if prefix else str(key))
+        else:
+            found[prefix] = node
+
+    walk(container, "")
+    return found
+
+
+def _describe(stage: Stage) -> None:
+    """Write `run.json` once: what the run is, and on what it runs."""
+    path = stage.run / "run.json"
+    if path.is_file():
+        return
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    settings = stage.config.gr_vl
+    machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
+    record = {
+        "recipe": settings.recipe,
+        "model": settings.model,
+        "seed": settings.seed,
+        "versions": versions,
+        "machine": machine | {"system": platform.system(), "processor": platform.machine()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    path.write_text(json.dumps(record, indent=2))

@@ -26,7 +26,7 @@ _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
     _INK: "currentColor",
     _GRID: "var(--rule)",
 }
-_DASHES = {"rl_eco": (0, (4, 1.5)), "base": (0, (1, 1))}  # so that print in grey still tells the lines apart
+_DASHES = {"rl_eco": (0, (3, 2.5)), "base": (0, (1, 1))}  # so that print in grey still tells the lines apart
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gr_vl",
@@ -60,7 +60,7 @@ def line_plot(curves: Mapping[str, Curve], key: str) -> Markup:
             window = len(curve) // 20
             steps, values = zip(*curve, strict=True)
             if window > 1:
-                axes.plot(steps, values, color=_hex(model), linewidth=0.7, alpha=0.35)
+                axes.plot(steps, values, color=_hex(model), linewidth=0.7, alpha=0.35, zorder=1)
                 values = tuple(value for _, value in smooth(curve, window))
             axes.plot(steps, values, color=_hex(model), linewidth=1.6, linestyle=_DASHES.get(model, "-"))
             if len(curve) == 1:
@@ -75,7 +75,7 @@ def bar_plot(stacks: Mapping[str, Mapping[str, int]], key: str) -> Markup:
     parts = list(dict.fromkeys(part for bar in stacks.values() for part in bar))
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas()
-        axes.grid(visible=False, axis="x")
+        axes.grid(visible=False)
         bottom = dict.fromkeys(stacks, 0)
         for index, part in enumerate(parts):
             heights = [bar.get(part, 0) for bar in stacks.values()]

@@ -14,11 +14,15 @@ import jinja2
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.curves import Curve, read_metrics
 from gr_vl.evaluation.metrics import TASKS, Evaluation
-from gr_vl.evaluation.run_folder import CORPORA, RunFolder, count_corpus, images_of, load, read_object
+from gr_vl.evaluation.run_folder import CORPORA, RunFolder, count_corpus, images_of, load, model_name, read_object
 from gr_vl.schema import Modality
 
 Panels = dict[str, tuple[str, ...]]
-SFT_PANELS: Panels = {"Training loss": ("train/loss",), "Validation loss": ("val/loss",), "Learning rate": ("train/lr",)}
+SFT_PANELS: Panels = {
+    "Training loss": ("train/loss",),
+    "Validation loss": ("val/loss",),
+    "Learning rate": ("train/lr",),
+}
 RL_PANELS: Panels = {
     "Reward": ("critic/score/mean",),
     "Answer length (tokens)": ("response_length/mean",),
@@ -37,7 +41,6 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
     "RL": (("rl", "rl_eco"), RL_PANELS),
 }
 """Sections of training plots: the stages that are overlaid, and the panels."""
-NAMES = {"base": "Base", "sft": "SFT", "rl": "RL", "rl_eco": "RL-Eco"}
 
 
 def write_report(run: Path) -> Path:
@@ -82,15 +85,10 @@ def duration(seconds: float) -> str:
     >>> duration(48.25), duration(754), duration(7380)
     ('48.2 s', '12 min 34 s', '2 h 03 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def model_name(name: str) -> str:
-    """How the page calls a model or stage."""
-    return NAMES.get(name, name)
 
 
 def _context(folder: RunFolder) -> dict[str, Any]:

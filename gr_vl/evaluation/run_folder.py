@@ -20,7 +20,8 @@ from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
 from gr_vl.schema import Modality, Sample
 
 STAGES = ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")
-MODELS = ("base", "sft", "rl", "rl_eco")
+MODELS = {"base": "Base", "sft": "SFT", "rl": "RL", "rl_eco": "RL-Eco"}
+"""Folder names of the models, in order, and how a person calls them."""
 CORPORA = {
     "train": "data/train.parquet",
     "validation": "data/validation.parquet",
@@ -109,6 +110,11 @@ def ordered(names: Iterable[str], canonical: tuple[str, ...]) -> list[str]:
     return sorted(names, key=lambda name: (canonical.index(name) if name in canonical else len(canonical), name))
 
 
+def model_name(name: str) -> str:
+    """How a person calls a model or the stage that made it."""
+    return MODELS.get(name, name)
+
+
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
     columns = ["prompt", "response", "prompt_label", "response_label", "images.list.element.path"]
@@ -139,7 +145,7 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue
-        for model in ordered(models, MODELS):
+        for model in ordered(models, tuple(MODELS)):
             try:
                 judged.setdefault(split, {})[model] = judge(samples, read_answers(models[model]), dialect)
             except DataError as error:

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from gr_vl.evaluation.metrics import Judged
+from gr_vl.evaluation.run_folder import model_name
 from gr_vl.schema import ParseFailure, Sample
 
 MAX_PIXELS = 40_000_000
@@ -49,13 +50,21 @@ def choose(models: Mapping[str, list[Judged]]) -> list[Group]:
             groups.append(Group(title, {id: left.pop(id) for id in found}))
 
     if "sft" in models and after != "sft":
-        add(f"Wrong after SFT, right after {after}", 3, lambda row: not row["sft"].right and row[after].right)
-        add(f"Right after SFT, wrong after {after}", 3, lambda row: row["sft"].right and not row[after].right)
+        add(
+            f"Wrong after SFT, right after {model_name(after)}",
+            3,
+            lambda row: not row["sft"].right and row[after].right,
+        )
+        add(
+            f"Right after SFT, wrong after {model_name(after)}",
+            3,
+            lambda row: row["sft"].right and not row[after].right,
+        )
     add("Unparsable", 3, lambda row: any(isinstance(item.outcome, ParseFailure) for item in row.values()))
     longest = sorted(left, key=lambda id: -left[id][last].answer.tokens)[:2]
-    add(f"Longest answers of {last}", 2, lambda row: row[last].sample.id in longest)
-    add(f"Wrong after {last}", TOTAL - _size(groups), lambda row: not row[last].right)
-    add(f"Right after {last}", TOTAL - _size(groups), lambda row: True)
+    add(f"Longest answers of {model_name(last)}", 2, lambda row: row[last].sample.id in longest)
+    add(f"Wrong after {model_name(last)}", TOTAL - _size(groups), lambda row: not row[last].right)
+    add(f"Right after {model_name(last)}", TOTAL - _size(groups), lambda row: True)
     return groups
 
 

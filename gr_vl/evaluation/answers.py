@@ -4,6 +4,7 @@ Every line has the fields of `gr_vl.schema.Answer`. Fields beyond those are igno
 """
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -68,11 +69,16 @@ def _is_whole(tail: bytes) -> bool:
 
 
 def _mend(path: Path) -> None:
-    if not path.is_file() or not (content := path.read_bytes()) or content.endswith(b"\n"):
+    if not path.is_file() or not path.stat().st_size:
         return
-    kept = content.rfind(b"\n") + 1
-    whole = _is_whole(content[kept:])
     with path.open("r+b") as file:
-        file.truncate(len(content) if whole else kept)
-        file.seek(0, 2)
-        file.write(b"\n" if whole else b"")
+        file.seek(-1, os.SEEK_END)
+        if file.read() == b"\n":
+            return
+        file.seek(0)
+        content = file.read()
+        kept = content.rfind(b"\n") + 1
+        if _is_whole(content[kept:]):
+            file.write(b"\n")
+        else:
+            file.truncate(kept)

@@ -24,14 +24,14 @@ def read_metrics(stage_dir: Path) -> dict[str, Curve]:
 
 
 def smooth(curve: Curve, window: int) -> Curve:
-    """Centred moving average over `window` points, narrower at the ends so that no point is invented.
+    """Centred moving average over `window` points, narrower towards the ends, so that a straight line stays as it is.
 
-    >>> smooth([(1, 0.0), (2, 3.0), (3, 6.0)], 3)
-    [(1, 1.5), (2, 3.0), (3, 4.5)]
+    >>> smooth([(1, 0.0), (2, 3.0), (3, 9.0), (4, 9.0)], 3)
+    [(1, 0.0), (2, 4.0), (3, 7.0), (4, 9.0)]
     """
-    half = window // 2
     values = [value for _, value in curve]
-    spans = (values[max(i - half, 0) : i + half + 1] for i in range(len(values)))
+    halves = [min(window // 2, i, len(values) - 1 - i) for i in range(len(values))]
+    spans = [values[i - half : i + half + 1] for i, half in enumerate(halves)]
     return [(step, sum(span) / len(span)) for (step, _), span in zip(curve, spans, strict=True)]
 
 

@@ -1,0 +1,175 @@
+"""One page for a person and one file for a program: `report.html` and `summary.json` of a run folder.
+
+The page is a single static file that works offline and for ever: styles, plots and images are inside it, and it runs
+no script. Everything that a user or a model wrote is escaped.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from gr_vl.evaluation import plots, transcripts
+from gr_vl.evaluation.curves import Curve, read_metrics
+from gr_vl.evaluation.metrics import TASKS, Evaluation
+from gr_vl.evaluation.run_folder import CORPORA, RunFolder, count_corpus, images_of, load, model_name, read_object
+from gr_vl.schema import Modality
+
+Panels = dict[str, tuple[str, ...]]
+SFT_PANELS: Panels = {
+    "Training loss": ("train/loss",),
+    "Validation loss": ("val/loss",),
+    "Learning rate": ("train/lr",),
+}
+RL_PANELS: Panels = {
+    "Reward": ("critic/score/mean",),
+    "Answer length (tokens)": ("response_length/mean",),
+    "Clip range": ("actor/clip_range",),
+    "Entropy": ("actor/entropy", "actor/entropy_loss"),
+    "Policy loss": ("actor/pg_loss",),
+    "Clip fraction": ("actor/pg_clipfrac",),
+    "Gradient norm": ("actor/grad_norm",),
+    "Reward term: accuracy": ("reward/accuracy",),
+    "Reward term: format": ("reward/format",),
+    "Unparsable answers (share)": ("reward/parse_failure",),
+}
+"""Title of a plot and the names of its metric, the first that a stage logged wins."""
+SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
+    "SFT": (("sft",), SFT_PANELS),
+    "RL": (("rl", "rl_eco"), RL_PANELS),
+}
+"""Sections of training plots: the stages that are overlaid, and the panels."""
+
+
+def write_report(run: Path) -> Path:
+    """Build `report.html` in the run folder, from whatever is there."""
+    folder = load(run)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gr_vl.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "duration": duration, "model": model_name}
+    environment.globals |= {"colour": plots.colour, "shade": plots.shade}
+    page = environment.get_template("report.html.j2").render(_context(folder))
+    # A lone surrogate, which JSON can carry, has no encoding.
+    return _replace(run / "report.html", page.encode("utf-8", "replace"))
+
+
+def write_summary(run: Path) -> Path:
+    """Write `summary.json` in the run folder."""
+    return _replace(run / "summary.json", (json.dumps(load(run).summary(), indent=2) + "\n").encode())
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage without its sign; a dash when it is unknown.
+
+    >>> percent(0.79069)
+    '79.1'
+    """
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points, with its sign; a dash when it is unknown."""
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(48.25), duration(754), duration(7380)
+    ('48.2 s', '12 min 34 s', '2 h 03 min')
+    """
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _context(folder: RunFolder) -> dict[str, Any]:
+    corpora = _corpora(folder.path)
+    notes = list(folder.notes)
+    if absent := [name for name in CORPORA if name not in corpora]:
+        notes.append(f"Corpora not there: {', '.join(absent)}.")
+    panels = _panels(folder.path)
+    if absent := [name for name, content in panels.items() if not content["plots"]]:
+        notes.append(f"No training metrics of: {', '.join(absent)}.")
+    return {
+        "run": folder,
+        "notes": notes,
+        "tables": {split: _rows(models) for split, models in folder.evaluations.items()},
+        "evaluations": next(iter(folder.evaluations.values()), {}),
+        "split": next(iter(folder.evaluations), None),
+        "tasks": TASKS,
+        "modalities": tuple(Modality),
+        "panels": panels,
+        "corpora": corpora,
+        "mining": _mining(folder.path),
+        "groups": _transcripts(folder),
+    }
+
+
+def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
+    base = models["sft"].mean_f1 if "sft" in models else None
+    rows: dict[str, dict[str, Any]] = {}
+    for model, result in models.items():
+        known = model != "sft" and base is not None and result.mean_f1 is not None
+        rows[model] = {"result": result, "gain": result.mean_f1 - base if known else None}  # type: ignore[operator]
+    return rows
+
+
+def _panels(run: Path) -> dict[str, dict[str, Any]]:
+    panels: dict[str, dict[str, Any]] = {}
+    for name, (stages, wanted) in SECTIONS.items():
+        metrics = {stage: read_metrics(run / stage) for stage in stages}
+        drawn = {
+            title: plots.line_plot(curves, f"{name}{index}")
+            for index, (title, keys) in enumerate(wanted.items())
+            if (curves := _curves(metrics, keys))
+        }
+        panels[name] = {"plots": drawn, "stages": [stage for stage in stages if metrics[stage]]}
+    return panels
+
+
+def _curves(metrics: Mapping[str, Mapping[str, Curve]], keys: tuple[str, ...]) -> dict[str, Curve]:
+    found = {stage: next((curves[key] for key in keys if key in curves), []) for stage, curves in metrics.items()}
+    return {stage: curve for stage, curve in found.items() if curve}
+
+
+def _corpora(run: Path) -> dict[str, Any]:
+    return {name: count_corpus(run / file) for name, file in CORPORA.items() if (run / file).is_file()}
+
+
+def _mining(run: Path) -> dict[str, Any] | None:
+    found = read_object(run / "mine" / "difficulty.json")
+    if not found.get("histogram"):
+        return None
+    parts = found.get("by_modality") or {"all": found["histogram"]}
+    bars = sorted(found["histogram"], key=int)
+    stacks = {bar: {name: int(counts.get(bar, 0)) for name, counts in parts.items()} for bar in bars}
+    return {"k": found.get("k", bars[-1]), "plot": plots.bar_plot(stacks, "mining"), "parts": list(parts)}
+
+
+def _transcripts(folder: RunFolder) -> list[dict[str, Any]]:
+    if not folder.judged:
+        return []
+    split, models = next(iter(folder.judged.items()))
+    groups = transcripts.choose(models)
+    chosen = {sample for group in groups for sample in group.samples}
+    images = images_of(folder.path / "data" / f"{split}.parquet", chosen)
+    return [
+        {"title": group.title, "samples": [transcripts.view(row, images[id]) for id, row in group.samples.items()]}
+        for group in groups
+    ]
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+    return path

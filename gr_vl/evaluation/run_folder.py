@@ -1,0 +1,161 @@
+"""What a run folder holds, read for a person or a program: finished stages, corpora, mining, evaluations.
+
+Any part may be absent. What is absent or cannot be used becomes a note, so that a report of half a run is still true.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from gr_vl.data import io
+from gr_vl.errors import DataError
+from gr_vl.evaluation.answers import read_answers
+from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
+from gr_vl.schema import Modality, Sample
+
+STAGES = ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")
+MODELS = {"base": "Base", "sft": "SFT", "rl": "RL", "rl_eco": "RL-Eco"}
+"""Folder names of the models, in order, and how a person calls them."""
+CORPORA = {
+    "train": "data/train.parquet",
+    "validation": "data/validation.parquet",
+    "test": "data/test.parquet",
+    "hard (mined)": "mine/hard.parquet",
+    "concatenated": "concat/train.parquet",
+}
+_SPLITS = ("test", "validation")
+
+CorpusCounts = dict[Modality, Counter[str]]
+"""Per modality: samples, and how many carry each label, by column and word ("prompt_label harmful")."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run as far as it got."""
+
+    path: Path
+    meta: Mapping[str, Any]
+    """run.json."""
+    stages: Mapping[str, Mapping[str, Any]]
+    """stage.json of every finished stage, in order."""
+    judged: Mapping[str, Mapping[str, list[Judged]]]
+    """Split, then model: every sample with its answer. The first split is the one that is reported in depth. Samples
+    carry empty place holders for their images, since a benchmark of images may not fit in memory."""
+    notes: tuple[str, ...]
+    """What is missing, in words."""
+
+    @cached_property
+    def evaluations(self) -> dict[str, dict[str, Evaluation]]:
+        """Scores by split and model."""
+        rule, seed = self.meta.get("unparsable", "wrong"), int(self.meta.get("seed") or 0)
+        return {
+            split: {model: score(judged, unparsable=rule, seed=seed) for model, judged in models.items()}
+            for split, models in self.judged.items()
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all stages."""
+        return float(sum(stage.get("seconds", 0) for stage in self.stages.values()))
+
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json."""
+        main = next(iter(self.evaluations.values()), {})
+        return {
+            "stages": {name: _without_name(stage) for name, stage in self.stages.items()},
+            "eval": {model: result.summary() for model, result in main.items()},
+            "seed": self.meta.get("seed"),
+            "versions": self.meta.get("versions", {}),
+            "seconds": self.seconds,
+        }
+
+
+def load(path: Path) -> RunFolder:
+    """Read a run folder. DataError when there is none, or when a JSON file in it is broken."""
+    if not path.is_dir():
+        raise DataError(f"{path}: no such run folder; run a stage first, or correct the path")
+    notes: list[str] = []
+    meta = read_object(path / "run.json")
+    if not meta:
+        notes.append("run.json is missing: recipe, seed and environment are unknown.")
+    found = {file.parent.name: read_object(file) for file in sorted(path.glob("*/stage.json"))}
+    stages = {name: found[name] for name in ordered(found, STAGES)}
+    if unfinished := [name for name in STAGES if name not in stages]:
+        notes.append(f"Stages not run or not finished: {', '.join(unfinished)}.")
+    judged = _judge_all(path, str(meta.get("dialect", "guardreasoner_vl")), notes)
+    return RunFolder(path, meta, stages, judged, tuple(notes))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty when there is no such file. DataError when it is broken."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); delete it and run the stage again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds {type(content).__name__}, not an object; delete it and run the stage again")
+    return content
+
+
+def ordered(names: Iterable[str], canonical: tuple[str, ...]) -> list[str]:
+    """Names in canonical order, unknown ones after those, by the alphabet."""
+    return sorted(names, key=lambda name: (canonical.index(name) if name in canonical else len(canonical), name))
+
+
+def model_name(name: str) -> str:
+    """How a person calls a model or the stage that made it."""
+    return MODELS.get(name, name)
+
+
+def count_corpus(path: Path) -> CorpusCounts:
+    """Samples and labels of a corpus by modality, without reading the images."""
+    columns = ["prompt", "response", "prompt_label", "response_label", "images.list.element.path"]
+    counts: CorpusCounts = {}
+    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        for row in batch.to_pylist():
+            bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
+            counter = counts.setdefault(bare.modality, Counter())
+            counter["samples"] += 1
+            counter.update(f"{name} {row[name]}" for name in ("prompt_label", "response_label") if row[name])
+    return {modality: counts[modality] for modality in Modality if modality in counts}
+
+
+def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
+    """The encoded images of some samples of a corpus."""
+    return {sample.id: sample.images for sample in io.iterate(path) if sample.id in ids}
+
+
+def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
+    files = sorted(run.glob("eval/*/*.jsonl"))
+    if not files:
+        notes.append("No answers under eval/: there are no scores and no transcripts.")
+    judged: dict[str, dict[str, list[Judged]]] = {}
+    for split in ordered({file.stem for file in files}, _SPLITS):
+        models = {file.parent.name: file for file in files if file.stem == split}
+        try:
+            samples = [_light(sample) for sample in io.iterate(run / "data" / f"{split}.parquet")]
+        except DataError as error:
+            notes.append(f"Split {split} cannot be scored: {error}.")
+            continue
+        for model in ordered(models, tuple(MODELS)):
+            try:
+                judged.setdefault(split, {})[model] = judge(samples, read_answers(models[model]), dialect)
+            except DataError as error:
+                notes.append(f"Model {model} is not scored on {split}: {error}.")
+    return {split: models for split, models in judged.items() if any(models.values())}
+
+
+def _light(sample: Sample) -> Sample:
+    return replace(sample, images=(b"",) * len(sample.images))
+
+
+def _without_name(stage: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in stage.items() if key != "stage"}

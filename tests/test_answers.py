@@ -1,0 +1,75 @@
+import json
+
+import pytest
+from factories import make_answer
+
+from gr_vl.errors import DataError
+from gr_vl.evaluation.answers import append_answers, read_answers, write_answers
+
+ANSWERS = [
+    make_answer("a", 'two\nlines, "quotes", ünïcode, \u2028 and a lone \ud800', 7),
+    make_answer("b", "", 1, index=3, finished=False),
+]
+
+
+def test_answers_survive_the_file(tmp_path):
+    path = tmp_path / "sft" / "test.jsonl"
+    assert write_answers(path, ANSWERS) == 2
+    assert read_answers(path) == ANSWERS
+    assert [file.name for file in path.parent.iterdir()] == ["test.jsonl"]
+
+
+def test_one_object_a_line_with_the_fields_of_an_answer(tmp_path):
+    write_answers(tmp_path / "x.jsonl", ANSWERS)
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert list(rows[1]) == ["id", "index", "text", "tokens", "reasoning_tokens", "finished"]
+
+
+@pytest.mark.parametrize("lost", [5, 30, 90], ids=["a few bytes", "half of it", "nearly all of it"])
+def test_a_torn_last_line_is_dropped_and_appending_continues_after_the_last_whole_one(tmp_path, lost):
+    path = tmp_path / "x.jsonl"
+    write_answers(path, ANSWERS)
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert read_answers(path) == ANSWERS[:1]
+    append_answers(path, ANSWERS[1:])
+    assert read_answers(path) == ANSWERS
+
+
+def test_a_last_line_that_lacks_only_its_newline_is_kept(tmp_path):
+    path = tmp_path / "x.jsonl"
+    write_answers(path, ANSWERS)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_answers(path) == ANSWERS
+    append_answers(path, ANSWERS)
+    assert read_answers(path) == ANSWERS * 2
+
+
+def test_append_begins_a_file(tmp_path):
+    assert append_answers(tmp_path / "new" / "x.jsonl", ANSWERS) == 2
+    assert read_answers(tmp_path / "new" / "x.jsonl") == ANSWERS
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param("{torn", "line 2: no answer", id="no JSON"),
+        pytest.param("[1]", "line 2: no answer", id="no object"),
+        pytest.param('{"id": "b"}', "line 2: no answer.*index", id="a field is missing"),
+        pytest.param(
+            '{"id": "b", "index": 0, "text": null, "tokens": 1, "reasoning_tokens": 1, "finished": true}',
+            "line 2: text=None",
+            id="a field of another type",
+        ),
+    ],
+)
+def test_a_broken_line_in_the_middle_is_named(tmp_path, line, message):
+    path = tmp_path / "x.jsonl"
+    write_answers(path, ANSWERS[:1])
+    path.write_text(f"{path.read_text()}{line}\n{path.read_text()}")
+    with pytest.raises(DataError, match=message):
+        read_answers(path)
+
+
+def test_no_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.jsonl: no such file"):
+        read_answers(tmp_path / "nothing.jsonl")

@@ -30,6 +30,8 @@ SPECIAL_TOKENS = (
 GRAMMAR_TOKENS = ("<think>", "</think>", "<result>", "</result>")
 VOCABULARY = 1024
 """At most; texts with few different words fill less of it."""
+INITIAL_SPREAD = 0.06
+"""Wider than the usual 0.02, which suits matrices that are ten times larger; this one learns in fewer steps."""
 PATCH, MERGE, IMAGE_SIDE = 14, 2, 84
 
 CHAT_TEMPLATE = """\
@@ -106,8 +108,9 @@ def _config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 128,
-        "intermediate_size": 384,
+        "intermediate_size": 256,
         "num_hidden_layers": 4,
+        "initializer_range": INITIAL_SPREAD,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 4096,
@@ -119,6 +122,7 @@ def _config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     }
     vision = {
         "depth": 2,
+        "initializer_range": INITIAL_SPREAD,
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_heads": 2,

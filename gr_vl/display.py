@@ -16,8 +16,8 @@ def follow(name: str, states: Iterator[State], console: Console) -> None:
     """Show a stage's states until it ends."""
     began, last = time.monotonic(), State(0, None, "", 0.0)
     shown = _bar if console.is_terminal else _lines
-    for last in shown(name, states, console):
-        pass
+    for state in shown(name, states, console):
+        last = state
     seconds = time.monotonic() - began
     note = f"  {last.note}" if last.note and last.note != "starting" else ""
     console.print(f"[green]done[/]  {name:<8} {seconds:5.0f} s  peak {last.peak_rss_gb:4.1f} GB{note}", highlight=False)

@@ -19,13 +19,12 @@ STILL = 0.02
 def show(recipe: str, overrides: list[str], console: Console) -> None:
     """Compose and check every stage of every model, and print what was found. Raises the first error."""
     named = [item.split("=", 1)[1] for item in overrides if item.startswith("model=")]
+    others = [item for item in overrides if not item.startswith("model=")]
     for model in named or compose.models(recipe, "rl"):
         table = Table("stage", "what it amounts to", title=f"{recipe}, model={model}", title_justify="left")
         schedules = []
         for name in compose.pipeline(recipe, [f"model={model}"]):
-            stage = compose.stage(
-                recipe, name, [*(o for o in overrides if not o.startswith("model=")), f"model={model}"]
-            )
+            stage = compose.stage(recipe, name, [*others, f"model={model}"])
             facts = checks.check(stage, files=False)
             if "clip" in facts:
                 schedules.append((name, facts["clip"], facts["steps"] or PLAIN_STEPS, facts["reward"]))

@@ -129,7 +129,7 @@ def _memory(pid: int, family: set[psutil.Process]) -> float:
 
 
 def _progress(stage: Stage, facts: checks.Facts) -> tuple[int, int | None, str]:
-    reported = [path for path in stage.folder.rglob(progress.NAME)]
+    reported = list(stage.folder.rglob(progress.NAME))
     if reported:
         newest = json.loads(max(reported, key=lambda path: path.stat().st_mtime).read_text())
         return newest["done"], newest["total"], newest["note"]
@@ -176,6 +176,7 @@ def _describe(stage: Stage) -> None:
     machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
     record = {
         "recipe": settings.recipe,
+        "dialect": settings.dialect,
         "model": settings.model,
         "seed": settings.seed,
         "versions": versions,

@@ -1,0 +1,69 @@
+# Everything a person types. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+RECIPE ?= guardreasoner_vl
+MODEL ?= tiny
+RUN ?= runs/$(RECIPE)_$(MODEL)
+SEED ?= 1
+ARGS ?=
+export OMP_NUM_THREADS ?= 2
+
+BIN := .venv/bin
+READY := .venv/ready
+STAGES := data base sft mine concat rl eval
+GR_VL := $(BIN)/gr-vl
+COMMON = $(RECIPE) model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
+
+.PHONY: help setup demo seeds check test test-fast lint format types clean $(STAGES) rl_eco report
+
+help: ## List the targets
+	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@echo "  make STAGE                    one stage: $(STAGES) rl_eco"
+	@echo "Variables: RECIPE=$(RECIPE) MODEL=tiny|3b|7b RUN=DIR SEED=N ARGS='key=value ...'"
+
+setup: $(READY) ## Make .venv with everything pinned (CPU or GPU, one package index)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "uv==$(UV)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@touch $@
+
+UV := 0.13.8
+
+demo: $(READY) ## The whole pipeline on CPU: corpus, tiny model, SFT, mining, RL, RL-Eco, evaluation, report
+	$(GR_VL) pipeline $(RECIPE) model=tiny run=runs/demo seed=$(SEED) $(ARGS)
+
+seeds: $(READY) ## The demo for three seeds, and a table of them
+	for seed in 1 2 3; do $(GR_VL) pipeline $(RECIPE) model=tiny run=runs/demo_seed$$seed seed=$$seed $(ARGS) || exit $$?; done
+	$(GR_VL) compare runs/demo_seed1 runs/demo_seed2 runs/demo_seed3
+
+$(STAGES): $(READY)
+	$(GR_VL) $@ $(COMMON)
+
+rl_eco: $(READY)
+	$(GR_VL) rl $(RECIPE) config=rl_eco model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
+
+report: $(READY) ## report.html and summary.json of RUN
+	$(GR_VL) report $(RUN)
+
+check: $(READY) ## Compose and validate every stage of RECIPE
+	$(GR_VL) check $(RECIPE)
+
+test: $(READY) ## The whole suite that needs no GPU: fast tier, then real Ray and verl
+	$(BIN)/pytest -q
+	$(BIN)/pytest -q -m verl
+
+test-fast: $(READY) ## The fast tier: offline, without verl
+	$(BIN)/pytest -q
+
+lint: $(READY) ## What CI would refuse in style and types
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(READY) ## Mend style
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean: ## Remove the environment and caches; runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

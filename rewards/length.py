@@ -69,4 +69,8 @@ def length_term(spec: Mapping[str, Any]) -> LengthTerm:
     for name in parameters:
         if name not in known:
             raise ConfigError(f"gr_vl.reward.length.{name} is not of kind={kind}; it takes: {', '.join(known)}")
-    return LENGTH_TERMS[kind](**{name: float(value) for name, value in parameters.items()})
+    try:
+        numbers = {name: float(value) for name, value in parameters.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"gr_vl.reward.length={parameters}: {error}; parameters are numbers") from None
+    return LENGTH_TERMS[kind](**numbers)

@@ -29,10 +29,12 @@ INSTRUCTION = (
 )
 
 _WORDS = {"harmful": Label.HARMFUL, "unharmful": Label.UNHARMFUL, "none": Label.UNHARMFUL}
+# ASCII: without it, ignoring case equates s with the long s (U+017F) and finds names that no task has.
 _LINE = re.compile(
-    r"^[ \t]*(request|response)[ \t]*:[ \t]*(harmful|unharmful|none)[ \t]*$", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*(request|response)[ \t]*:[ \t]*(harmful|unharmful|none)[ \t]*$", re.ASCII | re.IGNORECASE | re.MULTILINE
 )
-_BODY = re.compile(r"\s*Answers:\s*\n\s*Request: (harmful|unharmful)\s*\n\s*Response: (harmful|unharmful)\s*")
+# [^\S\n]* stops at the first line break: \s*\n\s* could split a run of them anywhere, in quadratic time.
+_BODY = re.compile(r"\s*Answers:[^\S\n]*\n\s*Request: (harmful|unharmful)[^\S\n]*\n\s*Response: (harmful|unharmful)\s*")
 _TASKS = {"request": Task.PROMPT, "response": Task.RESPONSE}
 _TAGS = ("<think>", "</think>", "<result>", "</result>")
 

@@ -67,4 +67,8 @@ def length_term(kind: str, parameters: Mapping[str, Any]) -> LengthTerm:
     for name in parameters:
         if name not in known:
             raise ConfigError(f"gr_vl.reward.{kind}.{name} is unknown; {kind} takes: {', '.join(known)}")
-    return LENGTH_TERMS[kind](**{name: float(value) for name, value in parameters.items()})
+    try:
+        numbers = {name: float(value) for name, value in parameters.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"gr_vl.reward.{kind}={dict(parameters)}: {error}; parameters are numbers") from None
+    return LENGTH_TERMS[kind](**numbers)

@@ -41,13 +41,16 @@ class SafetyReward:
     budget: int = 512
     """Reasoning tokens that count as l = 1."""
 
+    def __post_init__(self) -> None:
+        dialects.get(self.dialect)
+        if self.budget < 1:
+            raise ConfigError(f"gr_vl.reward.budget={self.budget} must be a positive number of tokens")
+
     @classmethod
     def from_config(cls, spec: Mapping[str, Any], dialect: str) -> "SafetyReward":
         """Build from the recipe's `gr_vl.reward` block: `{budget: int, length: KIND, KIND: {**parameters}}`."""
-        budget = int(spec["budget"])
-        if budget < 1:
-            raise ConfigError(f"gr_vl.reward.budget={budget} must be a positive number of tokens")
-        return cls(dialect=dialect, length=length_term(spec["length"], spec.get(spec["length"]) or {}), budget=budget)
+        term = length_term(spec["length"], spec.get(spec["length"]) or {})
+        return cls(dialect=dialect, length=term, budget=int(spec["budget"]))
 
     def __call__(
         self, text: str, labels: Mapping[Task, Label], *, reasoning_tokens: int, finished: bool = True

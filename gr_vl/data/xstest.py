@@ -24,7 +24,8 @@ from gr_vl.schema import Label, Sample, Task
 SPLITS: Mapping[str, float] = {"train": 0.6, "validation": 0.15, "test": 0.25}
 
 _TRANSCRIPT = re.compile(r"Human user:\n(.*?)\n\nAI assistant:\n(.*)", re.DOTALL)
-_SECTION = re.compile(r"^# Task ([123])\b", re.MULTILINE)
+_FIRST_HEADING = re.compile(r"^# Task 1[ \t]*$", re.MULTILINE)
+_SECTION = re.compile(r"^# Task ([23])\b", re.MULTILINE)
 _FINAL_ANSWERS = re.compile(
     r"(?:^The ground truth is[^\n]*\n\s*)?(?:^---[ \t]*\n\s*)?"
     r"^Answers:[ \t]*\nRequest: \w+\s*\nCompletion: \w+\s*\nResponse: \w+\s*\Z",
@@ -88,9 +89,15 @@ def two_tasks(trace: str) -> tuple[str, dict[Task, Label]]:
         raise DataError("the reasoning ends without a label for each task")
     if re.search(r"</?(?:think|result)>", trace):
         raise DataError("the reasoning contains a tag of the target grammar")
-    opening = "" if "1" in starts else "# Task 1\n\n"
-    request, last = body[:refusal].strip(), body[response:].strip().replace("Task 3", "Task 2")
-    return f"{opening}{request}\n\n{last}", labels
+    last = body[response:].strip().replace("Task 3", "Task 2")
+    return f"{_request_section(body[:refusal])}\n\n{last}", labels
+
+
+def _request_section(text: str) -> str:
+    """Some traces run on from the response that they judge before the first heading; some never write the heading."""
+    heading = _FIRST_HEADING.search(text)
+    section = text[heading.start() :].strip() if heading else text.strip()
+    return section if section.startswith("# Task 1") else f"# Task 1\n\n{section}"
 
 
 def split_by_prompt(

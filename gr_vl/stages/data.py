@@ -36,7 +36,8 @@ def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict
     if settings.source == "demo":
         return demo.build(seed, sizes), {}
     loaded = xstest.load(Path(settings.folder))
-    splits = xstest.split_by_prompt(loaded.samples, seed, sizes)
+    total = sum(sizes.values())
+    splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
     return splits, dict(Counter(reason for _, reason in loaded.quarantined))
 
 

@@ -1,0 +1,81 @@
+"""Parquet in and out: nothing is lost, and a broken file is named down to the row."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gr_vl.data import io
+from gr_vl.errors import DataError
+from gr_vl.schema import Label, Sample, Task
+
+FULL = Sample(
+    id="full",
+    source="test",
+    prompt="a question\0with a NUL, 日本語",
+    response="",
+    images=(b"\x89PNG", b"\0\xff"),
+    labels={Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL},
+    reasoning="# Task 1\n\nstep",
+)
+BARE = Sample(id="bare", source="test", prompt="")
+
+
+def table(path, **columns):
+    row = io.to_row(BARE)
+    rows = [row, {**row, **columns}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=io.SCHEMA), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param([FULL], id="everything known"),
+        pytest.param([BARE], id="nothing known"),
+        pytest.param([FULL, BARE] * 1500, id="several row groups"),
+        pytest.param([], id="no samples"),
+    ],
+)
+def test_samples_survive_the_file(tmp_path, samples):
+    path = tmp_path / "deep" / "corpus.parquet"
+    assert io.write(path, samples) == len(samples)
+    assert io.read(path) == samples
+    assert io.count(path) == len(samples)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    def broken():
+        yield BARE
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError):
+        io.write(tmp_path / "corpus.parquet", broken())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("function", [io.read, io.count])
+def test_a_missing_file_is_named(tmp_path, function):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: no such file"):
+        function(tmp_path / "nowhere.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet"], ids=["an empty file", "some other file"])
+def test_a_file_of_another_kind_is_named(tmp_path, content):
+    path = tmp_path / "corpus.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"corpus\.parquet: not a parquet file"):
+        io.read(path)
+
+
+def test_missing_columns_are_listed(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    pq.write_table(pq.read_table(table(path)).drop(["prompt_label", "images"]), path)
+    with pytest.raises(DataError, match="lacks the columns images, prompt_label"):
+        io.read(path)
+
+
+@pytest.mark.parametrize("column", ["prompt_label", "response_label"])
+def test_a_bad_label_is_found_by_its_row(tmp_path, column):
+    path = table(tmp_path / "corpus.parquet", **{column: "dubious"})
+    with pytest.raises(DataError, match=r"corpus\.parquet: row 1: 'dubious'.*harmful or unharmful"):
+        io.read(path)

@@ -83,8 +83,8 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
             f"model={short['model']!r} is no overlay of {folder.name}/{name}; use: {', '.join(models(recipe, name))}"
         )
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
-    common = [f"gr_vl.model={short['model']}"] if "model" in short else []
-    common += [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
+    picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
+    common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
     config = plain = _compose(folder, name, picked)
     if common or rest:
         config = _compose(folder, name, [*picked, *common, *rest], plain)
@@ -166,6 +166,8 @@ def _check_types(plain: DictConfig, config: DictConfig, overrides: Iterable[str]
     before, after = _leaves(plain), _leaves(config)
     for item in overrides:
         key = item.split("=", 1)[0].lstrip("+~")
+        if key in after and any(name.startswith(f"{key}.") for name in before):
+            raise ConfigError(f"{key}={after[key]!r} replaces a whole block; set one of its keys, {key}.NAME=VALUE")
         old, new = before.get(key), after.get(key)
         if old is None or new is None or old == "???" or type(old) is type(new):
             continue

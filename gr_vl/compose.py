@@ -115,7 +115,7 @@ def _split(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     rest: list[str] = []
     for item in overrides:
         key, equals, value = item.partition("=")
-        if not equals:
+        if not equals and not item.startswith("~"):
             raise ConfigError(f"override {item!r} must have the form key=value, for example seed=2")
         if key in _RESERVED:
             short[key] = value

@@ -170,6 +170,11 @@ def test_an_override_takes_effect(override, key, value):
     assert leaves(composed("concat", "3b", override).config)[key] == value
 
 
+def test_a_key_can_be_taken_away():
+    stage = compose.stage(RECIPE, "eval", ["model=3b", "~gr_vl.eval.models.rl_eco"])
+    assert list(stage.config.gr_vl.eval.models) == ["sft", "rl"]
+
+
 def test_a_number_may_take_the_place_of_null():
     stage = compose.stage(RECIPE, "data", ["model=3b", "gr_vl.data.folder=/elsewhere"])
     assert stage.config.gr_vl.data.folder == "/elsewhere"

@@ -50,6 +50,13 @@ def rl(paired):
     """RL of 4 steps on texts and pictures that was killed after its checkpoint of step 2 and then resumed."""
     settings = [*RL, "trainer.total_training_steps=4", "trainer.save_freq=2"]
     pointer = paired / "rl" / "checkpoints" / "latest_checkpointed_iteration.txt"
-    kill_when(start("rl", paired, *settings), lambda: pointer.is_file() and pointer.read_text().strip() == "2")
+    metrics, rollouts = paired / "rl" / "metrics-0.jsonl", paired / "rl" / "rollouts" / "2.jsonl"
+
+    def two_steps_are_done():
+        # verl writes a step's checkpoint first and its metrics last.
+        return pointer.is_file() and rollouts.is_file() and metrics.read_text().count("\n") >= 2
+
+    kill_when(start("rl", paired, *settings), two_steps_are_done)
+    assert pointer.read_text().strip() == "2"
     do("rl", paired, *settings)
     return paired

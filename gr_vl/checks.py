@@ -172,8 +172,9 @@ def _generation(config: DictConfig, files: bool) -> Facts:
 def _mine(config: DictConfig, files: bool) -> Facts:
     mining.keep(config.gr_vl.mine.rule, 0, 1)
     _positive(config, "gr_vl.mine.keep")
+    facts = _generation(config, files)
     _model(config.gr_vl.generation.model, files)
-    return _generation(config, files) | {"rule": config.gr_vl.mine.rule}
+    return facts | {"rule": config.gr_vl.mine.rule}
 
 
 def _concat(config: DictConfig, files: bool) -> Facts:
@@ -189,9 +190,10 @@ def _concat(config: DictConfig, files: bool) -> Facts:
 
 
 def _eval(config: DictConfig, files: bool) -> Facts:
+    facts = _generation(config, files)
     for path in config.gr_vl.eval.models.values():
         _model(path, files)
-    return _generation(config, files) | {"models": list(config.gr_vl.eval.models)}
+    return facts | {"models": list(config.gr_vl.eval.models)}
 
 
 _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {

@@ -1,13 +1,12 @@
 """What a person sees: lines in a log, a bar on a terminal, and always a last line with time and memory."""
 
 import io
-import time
 
 import pytest
 from rich.console import Console
 
 from gr_vl import display
-from gr_vl.errors import StageError
+from gr_vl.errors import ConfigError, StageError
 from gr_vl.launch import State
 
 STATES = [State(0, 8, "starting", 0.5), State(2, 8, "loss 1.25", 1.5), State(8, 8, "loss 0.5", 1.25)]
@@ -26,7 +25,7 @@ def test_a_log_gets_a_line_at_the_start_and_one_at_the_end():
 
 
 def test_a_stage_without_states_still_ends():
-    assert shown([]).splitlines()[-1].split() == ["done", "sft", "0", "s", "peak", "0.0", "GB"]
+    assert shown([]).split() == ["done", "sft", "0", "s", "peak", "0.0", "GB"]
 
 
 @pytest.mark.parametrize(
@@ -43,16 +42,12 @@ def test_a_line_tells_stage_step_and_time_left(state, seconds, words):
 
 
 def test_lines_come_now_and_then_while_a_stage_runs(monkeypatch):
-    monkeypatch.setattr(display, "LINE_EVERY", 0.04)
-
-    def slow():
-        for done in range(1, 5):
-            time.sleep(0.03)
-            yield State(done, 8, "loss 1", 1.0)
-
-    lines = shown(slow()).splitlines()
+    states = [State(done, 8, "loss 1", 1.0) for done in range(1, 5)]
+    assert len(shown(states).splitlines()) == 2
+    monkeypatch.setattr(display, "LINE_EVERY", 0.0)
+    lines = shown(states).splitlines()
     assert lines[0] == "start sft"
-    assert [line.split()[1] for line in lines[1:-1]] == ["2/8", "4/8"]
+    assert [line.split()[1] for line in lines[1:-1]] == ["2/8", "3/8", "4/8"]
     assert all("s left" in line for line in lines[1:-1])
 
 
@@ -71,3 +66,14 @@ def test_a_failure_passes_through_without_a_last_line():
     with pytest.raises(StageError, match="stage sft failed"):
         display.follow("sft", failing(), Console(file=out, force_terminal=False))
     assert out.getvalue() == "start sft\n"
+
+
+def test_a_stage_that_is_refused_never_started():
+    def refused():
+        raise ConfigError("data.train_batch_size=33")
+        yield
+
+    out = io.StringIO()
+    with pytest.raises(ConfigError):
+        display.follow("sft", refused(), Console(file=out, force_terminal=False))
+    assert out.getvalue() == ""

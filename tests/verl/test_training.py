@@ -158,15 +158,22 @@ def test_rl_moves_the_weights_while_its_clip_range_is_open(rl):
 
 
 def test_rollouts_of_every_step_are_on_disk_with_their_truth(rl):
+    from transformers import AutoProcessor
+
     samples = {s.id: s for s in io.read(rl / "concat" / "train.parquet")}
     assert {sample.modality for sample in samples.values()} >= {Modality.TEXT, Modality.TEXT_IMAGE}
     truths = [dialects.get("guardreasoner_vl").expected(sample) for sample in samples.values()]
+    encoder = Encoder(AutoProcessor.from_pretrained(rl / "sft" / "model"), dialects.get("guardreasoner_vl"))
+    tokenizer = encoder.processor.tokenizer
+    # The prompts that verl renders are the ones that SFT and evaluation encode.
+    prompts = {tokenizer.decode(encoder.prompt(sample).ids, skip_special_tokens=True) for sample in samples.values()}
     for step in range(1, 5):
         lines = (rl / "rl" / "rollouts" / f"{step}.jsonl").read_text().splitlines()
         assert len(lines) == 4 * 4
         for line in map(json.loads, lines):
             assert line["step"] == step
             assert line["gts"] in truths
+            assert line["input"] in prompts
 
 
 def test_rl_of_texts_alone_on_two_ranks(sft, tmp_path):

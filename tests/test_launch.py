@@ -33,7 +33,8 @@ def test_a_stage_leaves_its_record(run, name):
     assert record["stage"] == record["kind"] == name
     assert record["config_hash"] == stage(name, folder, *more).hash
     assert 0 < record["seconds"] < 60
-    assert 0 < record["peak_rss_gb"] < 8
+    # Memory is looked at once a second: a stage shorter than that may pass unseen.
+    assert (0 if name == "data" else 0.1) <= record["peak_rss_gb"] < 8
     assert record["started"] <= record["finished"]
     assert record["counts"] == json.loads((folder / name / "counts.json").read_text())
     assert (folder / name / "stage.log").is_file()

@@ -30,6 +30,7 @@ class SeededSampler(LogitsProcessor):
         self.temperature = torch.tensor([draw.temperature or 1.0 for draw in draws])[:, None]
         self.greedy = torch.tensor([draw.temperature == 0 for draw in draws])
         self.top_p = torch.tensor([draw.top_p for draw in draws], dtype=torch.float64)[:, None]
+        self.truncates = any(draw.top_p < 1 for draw in draws)
         self.forbidden = torch.tensor(list(forbidden), dtype=torch.long)
         self.log_probs: list[torch.Tensor] = []
 
@@ -42,11 +43,16 @@ class SeededSampler(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None].to(scores.device), 0.0)
 
     def _sample(self, log_probs: torch.Tensor) -> torch.Tensor:
-        probs, order = log_probs.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
-        before = probs.cumsum(-1) - probs
-        probs = probs.masked_fill(before >= self.top_p, 0.0)
-        edges = (probs / probs.sum(-1, keepdim=True)).cumsum(-1)
-        uniform = self.uniforms[:, len(self.log_probs)][:, None]
-        choice = torch.searchsorted(edges, uniform, right=True).clamp_(max=probs.shape[-1] - 1)
-        last = (probs > 0).sum(-1, keepdim=True) - 1
-        return order.gather(1, torch.minimum(choice, last)).squeeze(1)
+        probs = log_probs.double().softmax(-1)
+        if self.truncates:
+            probs, order = probs.sort(dim=-1, descending=True, stable=True)
+            before = probs.cumsum(-1) - probs
+            probs = probs.masked_fill(before >= self.top_p, 0.0)
+        edges = probs.cumsum(-1)
+        uniform = self.uniforms[:, len(self.log_probs), None].contiguous() * edges[:, -1:]
+        choice = torch.searchsorted(edges, uniform, right=True)
+        # Rounding may put the draw past the last token that has any probability.
+        choice = torch.where(
+            probs.gather(1, choice.clamp_(max=probs.shape[1] - 1)) > 0, choice, probs.argmax(-1)[:, None]
+        )
+        return (order.gather(1, choice) if self.truncates else choice).squeeze(1)

@@ -24,6 +24,8 @@ from gr_vl import checks, jobs, progress
 from gr_vl.compose import Stage
 from gr_vl.errors import ConfigError, GuardError, StageError
 
+MEMORY_EVERY = 4
+"""Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
 PACKAGES = ("gr-vl", "verl", "torch", "transformers", "ray", "qwen-vl-utils")
 
 
@@ -58,30 +60,13 @@ def launch(stage: Stage) -> Iterator[State]:
     facts = checks.check(stage)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)
-    config = stage.folder / "config.yaml"
-    OmegaConf.save(stage.config, config)
+    OmegaConf.save(stage.config, stage.folder / "config.yaml")
     _describe(stage)
-    attempt = len(list(stage.folder.glob("metrics-*.jsonl")))
-    variables = jobs.environment(stage.config.gr_vl.device)
-    variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
-    began, started = time.monotonic(), datetime.now(UTC)
-    with (stage.folder / "stage.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gr_vl.stages", str(config)],
-            env=os.environ | variables,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    peak, family = 0.0, {psutil.Process(process.pid)}
-    try:
-        while process.poll() is None:
-            peak = max(peak, _memory(process.pid, family))
-            yield State(*_progress(stage, facts), peak)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
-    finally:
-        _end(process, family)
+    began, started, peak = time.monotonic(), datetime.now(UTC), 0.0
+    process = _start(stage)
+    for state in _watch(stage, process, facts):
+        peak = state.peak_rss_gb
+        yield state
     _conclude(stage, process.returncode)
     record = {
         "stage": stage.name,
@@ -94,6 +79,36 @@ def launch(stage: Stage) -> Iterator[State]:
         "counts": json.loads((stage.folder / "counts.json").read_text()),
     }
     (stage.folder / "stage.json").write_text(json.dumps(record, indent=2))
+
+
+def _start(stage: Stage) -> subprocess.Popen[bytes]:
+    attempt = len(list(stage.folder.glob("metrics-*.jsonl")))
+    variables = jobs.environment(stage.config.gr_vl.device)
+    # verl empties its metrics file when it starts: each attempt gets one of its own.
+    variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
+    with (stage.folder / "stage.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gr_vl.stages", str(stage.folder / "config.yaml")],
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) -> Iterator[State]:
+    peak, looks, family = 0.0, 0, {psutil.Process(process.pid)}
+    try:
+        while process.poll() is None:
+            if looks % MEMORY_EVERY == 0:
+                peak = max(peak, _memory(process.pid, family))
+            looks += 1
+            yield State(*_progress(stage, facts), peak)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+        yield State(*_progress(stage, facts), peak)
+    finally:
+        _end(process, family)
 
 
 def _conclude(stage: Stage, code: int) -> None:

@@ -21,7 +21,7 @@ import psutil
 from omegaconf import OmegaConf
 
 from gr_vl import checks, jobs, progress
-from gr_vl.compose import Stage
+from gr_vl.compose import Stage, leaves
 from gr_vl.errors import ConfigError, GuardError, StageError
 
 MEMORY_EVERY = 4
@@ -43,7 +43,7 @@ def is_done(stage: Stage) -> bool:
     """Whether the stage ended with these settings. Raises ConfigError when its folder holds a run with others."""
     saved = stage.folder / "config.yaml"
     if saved.is_file():
-        before, now = _flat(OmegaConf.load(saved)), _flat(stage.config)
+        before, now = leaves(OmegaConf.load(saved)), leaves(stage.config)
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             key = changed[0]
@@ -161,21 +161,6 @@ def _note(metrics: dict[str, Any]) -> str:
     names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
     names |= {"actor/clip_range": "clip"}
     return ", ".join(f"{short} {metrics[name]:.3g}" for name, short in names.items() if name in metrics)
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    found: dict[str, Any] = {}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            found[prefix] = node
-
-    walk(container, "")
-    return found
 
 
 def _describe(stage: Stage) -> None:

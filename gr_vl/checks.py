@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from gr_vl import dialects
 from gr_vl.augment import concat, mining
 from gr_vl.clipping import ClipSchedule
-from gr_vl.compose import Stage
+from gr_vl.compose import Stage, plain
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError
 from rewards import SafetyReward
@@ -130,7 +130,7 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
     )
     _room(config)
-    settings = OmegaConf.to_container(config.gr_vl, resolve=True)
+    settings = plain(config.gr_vl)
     SafetyReward.from_config(settings["reward"], settings["dialect"])
     schedule = ClipSchedule(**settings["clip"])
     _model(config.gr_vl.start_model, files)

@@ -107,6 +107,14 @@ def _report(run: Path, console: Console) -> None:
     console.print(f"[green]done[/]  report   {write_report(run)}  {summary}", highlight=False)
 
 
+@app.command(epilog="Example: gr-vl compare runs/seed1 runs/seed2 runs/seed3")
+def compare(runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.")]) -> None:
+    """Scores of several runs and what RL and Eco changed, as Markdown with mean and spread."""
+    from gr_vl.evaluation.compare import markdown
+
+    typer.echo(markdown(runs))
+
+
 @app.command(epilog="Example: gr-vl check guardreasoner_vl model=7b")
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Compose and validate every stage of a recipe, for every model unless one is named."""

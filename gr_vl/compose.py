@@ -85,10 +85,10 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
     picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
     common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
-    config = plain = _compose(folder, name, picked)
+    config = default_config = _compose(folder, name, picked)
     if common or rest:
-        config = _compose(folder, name, [*picked, *common, *rest], plain)
-        _check_types(plain, config, [*common, *rest])
+        config = _compose(folder, name, [*picked, *common, *rest], default_config)
+        _check_types(default_config, config, [*common, *rest])
     return Stage(name, config)
 
 
@@ -130,7 +130,7 @@ def _compose(folder: Path, name: str, overrides: list[str], known: DictConfig | 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            config = compose(name, overrides=[*search, *overrides])
+            config: DictConfig = compose(name, overrides=[*search, *overrides])
         OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
         return config
     except (HydraException, OmegaConfBaseException) as error:
@@ -140,7 +140,7 @@ def _compose(folder: Path, name: str, overrides: list[str], known: DictConfig | 
 def _explain(folder: Path, name: str, message: str, known: DictConfig | None) -> str:
     unknown = re.search(r"Could not override '([^']+)'", message)
     if unknown and known is not None:
-        close = difflib.get_close_matches(unknown[1], list(_leaves(known)), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(unknown[1], list(leaves(known)), n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]}?" if close else "; put + before it to add a key"
         return f"{unknown[1]}: {folder.name}/{name} has no such key{hint}"
     if "sft_trainer_engine" in message or "ppo_trainer" in message:
@@ -148,7 +148,15 @@ def _explain(folder: Path, name: str, message: str, known: DictConfig | None) ->
     return f"{folder.name}/{name}: {' '.join(message.split())}"
 
 
-def _leaves(config: DictConfig) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as plain dictionaries, with every reference resolved."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def leaves(config: Any) -> dict[str, Any]:
+    """Every value of a configuration by its dotted key; lists count as values."""
     found: dict[str, Any] = {}
 
     def walk(node: Any, prefix: str) -> None:
@@ -158,12 +166,12 @@ def _leaves(config: DictConfig) -> dict[str, Any]:
         else:
             found[prefix] = node
 
-    walk(OmegaConf.to_container(config, resolve=True, throw_on_missing=False), "")
+    walk(plain(config), "")
     return found
 
 
-def _check_types(plain: DictConfig, config: DictConfig, overrides: Iterable[str]) -> None:
-    before, after = _leaves(plain), _leaves(config)
+def _check_types(default: DictConfig, config: DictConfig, overrides: Iterable[str]) -> None:
+    before, after = leaves(default), leaves(config)
     for item in overrides:
         key = item.split("=", 1)[0].lstrip("+~")
         if key in after and any(name.startswith(f"{key}.") for name in before):

@@ -96,4 +96,4 @@ class Encoder:
     def _image_tokens(self, data: bytes) -> int:
         image, tower = images.decode(data), self.processor.image_processor
         patches: int = tower.get_number_of_image_patches(image.height, image.width, {})
-        return patches // tower.merge_size**2
+        return patches // int(tower.merge_size) ** 2

@@ -13,7 +13,12 @@ def environment(device: str) -> dict[str, str]:
     common = {"VERL_USE_EXTERNAL_MODULES": PLUGIN, "TOKENIZERS_PARALLELISM": "false", "TRANSFER_QUEUE_ENABLE": "1"}
     if device == "cuda":
         return common
-    return common | {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    # Many processes share few cores: a thread that waits must not spin.
+    return common | {
+        "VERL_PLATFORM": "cpu",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
+    }
 
 
 def start_ray(config: DictConfig) -> None:

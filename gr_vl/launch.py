@@ -21,9 +21,11 @@ import psutil
 from omegaconf import OmegaConf
 
 from gr_vl import checks, jobs, progress
-from gr_vl.compose import Stage
+from gr_vl.compose import Stage, leaves
 from gr_vl.errors import ConfigError, GuardError, StageError
 
+MEMORY_EVERY = 4
+"""Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
 PACKAGES = ("gr-vl", "verl", "torch", "transformers", "ray", "qwen-vl-utils")
 
 
@@ -41,7 +43,7 @@ def is_done(stage: Stage) -> bool:
     """Whether the stage ended with these settings. Raises ConfigError when its folder holds a run with others."""
     saved = stage.folder / "config.yaml"
     if saved.is_file():
-        before, now = _flat(OmegaConf.load(saved)), _flat(stage.config)
+        before, now = leaves(OmegaConf.load(saved)), leaves(stage.config)
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             key = changed[0]
@@ -58,30 +60,13 @@ def launch(stage: Stage) -> Iterator[State]:
     facts = checks.check(stage)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)
-    config = stage.folder / "config.yaml"
-    OmegaConf.save(stage.config, config)
+    OmegaConf.save(stage.config, stage.folder / "config.yaml")
     _describe(stage)
-    attempt = len(list(stage.folder.glob("metrics-*.jsonl")))
-    variables = jobs.environment(stage.config.gr_vl.device)
-    variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
-    began, started = time.monotonic(), datetime.now(UTC)
-    with (stage.folder / "stage.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gr_vl.stages", str(config)],
-            env=os.environ | variables,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    peak, family = 0.0, {psutil.Process(process.pid)}
-    try:
-        while process.poll() is None:
-            peak = max(peak, _memory(process.pid, family))
-            yield State(*_progress(stage, facts), peak)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(1.0)
-    finally:
-        _end(process, family)
+    began, started, peak = time.monotonic(), datetime.now(UTC), 0.0
+    process = _start(stage)
+    for state in _watch(stage, process, facts):
+        peak = state.peak_rss_gb
+        yield state
     _conclude(stage, process.returncode)
     record = {
         "stage": stage.name,
@@ -94,6 +79,36 @@ def launch(stage: Stage) -> Iterator[State]:
         "counts": json.loads((stage.folder / "counts.json").read_text()),
     }
     (stage.folder / "stage.json").write_text(json.dumps(record, indent=2))
+
+
+def _start(stage: Stage) -> subprocess.Popen[bytes]:
+    attempt = len(list(stage.folder.glob("metrics-*.jsonl")))
+    variables = jobs.environment(stage.config.gr_vl.device)
+    # verl empties its metrics file when it starts: each attempt gets one of its own.
+    variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
+    with (stage.folder / "stage.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gr_vl.stages", str(stage.folder / "config.yaml")],
+            env=os.environ | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) -> Iterator[State]:
+    peak, looks, family = 0.0, 0, {psutil.Process(process.pid)}
+    try:
+        while process.poll() is None:
+            if looks % MEMORY_EVERY == 0:
+                peak = max(peak, _memory(process.pid, family))
+            looks += 1
+            yield State(*_progress(stage, facts), peak)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1.0)
+        yield State(*_progress(stage, facts), peak)
+    finally:
+        _end(process, family)
 
 
 def _conclude(stage: Stage, code: int) -> None:
@@ -146,21 +161,6 @@ def _note(metrics: dict[str, Any]) -> str:
     names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
     names |= {"actor/clip_range": "clip"}
     return ", ".join(f"{short} {metrics[name]:.3g}" for name, short in names.items() if name in metrics)
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    found: dict[str, Any] = {}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if prefix else str(key))
-        else:
-            found[prefix] = node
-
-    walk(container, "")
-    return found
 
 
 def _describe(stage: Stage) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Draw:
     top_p: float = 1.0
 
 
-class SeededSampler(LogitsProcessor):
-    """Chooses the next token of every row and leaves only that one possible, for a greedy `generate` to take."""
+class SeededSampler:
+    """Chooses the next token of every row that is still being written."""
 
     def __init__(self, draws: Sequence[Draw], max_tokens: int, forbidden: Sequence[int]) -> None:
         generators = [torch.Generator().manual_seed(draw.seed) for draw in draws]
@@ -31,22 +30,24 @@ class SeededSampler(LogitsProcessor):
         self.greedy = torch.tensor([draw.temperature == 0 for draw in draws])
         self.top_p = torch.tensor([draw.top_p for draw in draws], dtype=torch.float64)[:, None]
         self.forbidden = torch.tensor(list(forbidden), dtype=torch.long)
-        self.log_probs: list[torch.Tensor] = []
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores of shape (rows, vocabulary): 0 at the chosen token, -inf elsewhere."""
-        log_probs = (scores.float().cpu() / self.temperature).log_softmax(-1)
+    def __call__(self, logits: torch.Tensor, rows: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and their log-probabilities for `logits` of shape (rows, vocabulary), at `step` of these rows."""
+        log_probs = (logits.float().cpu() / self.temperature[rows]).log_softmax(-1)
         allowed = log_probs.index_fill(1, self.forbidden, -torch.inf)
-        tokens = torch.where(self.greedy, allowed.argmax(-1), self._sample(allowed))
-        self.log_probs.append(log_probs.gather(1, tokens[:, None]).squeeze(1))
-        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None].to(scores.device), 0.0)
+        tokens = allowed.argmax(-1)
+        if not self.greedy[rows].all():
+            tokens = torch.where(self.greedy[rows], tokens, self._sample(allowed, rows, step))
+        return tokens, log_probs.gather(1, tokens[:, None]).squeeze(1)
 
-    def _sample(self, log_probs: torch.Tensor) -> torch.Tensor:
-        probs, order = log_probs.double().softmax(-1).sort(dim=-1, descending=True, stable=True)
-        before = probs.cumsum(-1) - probs
-        probs = probs.masked_fill(before >= self.top_p, 0.0)
-        edges = (probs / probs.sum(-1, keepdim=True)).cumsum(-1)
-        uniform = self.uniforms[:, len(self.log_probs)][:, None]
-        choice = torch.searchsorted(edges, uniform, right=True).clamp_(max=probs.shape[-1] - 1)
-        last = (probs > 0).sum(-1, keepdim=True) - 1
-        return order.gather(1, torch.minimum(choice, last)).squeeze(1)
+    def _sample(self, log_probs: torch.Tensor, rows: torch.Tensor, step: int) -> torch.Tensor:
+        probs, order = log_probs.double().softmax(-1), None
+        if (self.top_p[rows] < 1).any():
+            probs, order = probs.sort(dim=-1, descending=True, stable=True)
+            probs = probs.masked_fill(probs.cumsum(-1) - probs >= self.top_p[rows], 0.0)
+        edges = probs.cumsum(-1)
+        uniform = (self.uniforms[rows, step][:, None] * edges[:, -1:]).contiguous()
+        choice = torch.searchsorted(edges, uniform, right=True).clamp_(max=probs.shape[1] - 1)
+        # Rounding may put the draw past the last token that has any probability.
+        choice = torch.where(probs.gather(1, choice) > 0, choice, probs.argmax(-1, keepdim=True))
+        return (choice if order is None else order.gather(1, choice)).squeeze(1)

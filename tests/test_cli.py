@@ -14,6 +14,7 @@ from gr_vl.data import io
 
 RECIPE, SECONDS = "guardreasoner_vl", 3.0
 TINY = (RECIPE, "model=tiny")
+MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
 
 
 def spent():
@@ -61,7 +62,11 @@ def run(tmp_path_factory):
             ("sft", *TINY, "data.train_batch=3"), ["data.train_batch:", "data.train_batch_size?"], id="sft: key"
         ),
         pytest.param(("sft", *TINY, "optim.lr=fast"), ["optim.lr='fast'", "float"], id="sft: wrong type"),
-        pytest.param(("sft", *TINY, "data.train_batch_size=33"), ["=33", "use 32"], id="sft: batch arithmetic"),
+        pytest.param(
+            ("sft", *TINY, "data.train_batch_size=33", "data.micro_batch_size_per_gpu=32"),
+            ["=33", "use 32"],
+            id="sft: batch arithmetic",
+        ),
         pytest.param(("sft", *TINY, "run=nowhere"), ["nowhere/base/model", "run the stage"], id="sft: no model"),
         pytest.param(("mine", *TINY, "gr_vl.mine.rules=x"), ["gr_vl.mine.rule?"], id="mine: key"),
         pytest.param(("mine", *TINY, "gr_vl.mine.rule=hard"), ["='hard'", "all_wrong"], id="mine: no such rule"),
@@ -72,7 +77,9 @@ def run(tmp_path_factory):
         pytest.param(("rl", *TINY, "gr_vl.clip.epsilom=1"), ["gr_vl.clip.epsilon?"], id="rl: key"),
         pytest.param(("rl", *TINY, "gr_vl.clip.epsilon=wide"), ["='wide'", "float"], id="rl: wrong type"),
         pytest.param(("rl", *TINY, "actor_rollout_ref.rollout.n=1"), ["rollout.n=1", "use 8"], id="rl: one answer"),
-        pytest.param(("rl", *TINY, "data.train_batch_size=18"), ["=18", "use 16"], id="rl: batch arithmetic"),
+        pytest.param(
+            ("rl", *TINY, "data.train_batch_size=18", f"{MINI}=4"), ["=18", "use 16"], id="rl: batch arithmetic"
+        ),
         pytest.param(("rl", *TINY, "run=nowhere"), ["nowhere/sft/model"], id="rl: no model"),
         pytest.param(("rl", RECIPE, "config=sft"), ["config=sft", "use gr-vl sft"], id="rl: another kind of stage"),
         pytest.param(("eval", *TINY, "gr_vl.generation.sample=1"), ["gr_vl.generation.samples?"], id="eval: key"),
@@ -105,7 +112,7 @@ def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, word
         pytest.param(("rl", *TINY, "gr_vl.clip.epsilon=wide"), "float", id="a wrong type"),
         pytest.param(("concat", *TINY, "run=nowhere"), "hard.parquet", id="a missing file"),
         pytest.param(("sft", *TINY, "run=nowhere"), "base/model", id="a missing model"),
-        pytest.param(("rl", *TINY, "data.train_batch_size=18"), "use 16", id="batch arithmetic"),
+        pytest.param(("rl", *TINY, "data.train_batch_size=18", f"{MINI}=4"), "use 16", id="batch arithmetic"),
     ],
 )
 def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, arguments, word):
@@ -117,9 +124,9 @@ def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, argumen
 
 
 def test_a_batch_of_more_rows_than_there_are(run):
-    code, out, error, _ = gr_vl("rl", *TINY, f"run={run}", "data.train_batch_size=128")
+    code, out, error, _ = gr_vl("sft", *TINY, f"run={run}", "data.train_batch_size=320")
     assert (code, out, error.count("\n")) == (2, "", 1)
-    assert "data.train_batch_size=128 exceeds the 64 rows" in error
+    assert "data.train_batch_size=320 exceeds the 64 rows" in error
 
 
 @pytest.mark.parametrize(

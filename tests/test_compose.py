@@ -3,7 +3,6 @@
 from functools import cache
 
 import pytest
-from omegaconf import OmegaConf
 
 from gr_vl import compose
 from gr_vl.errors import ConfigError
@@ -83,25 +82,12 @@ def composed(name, model, *overrides):
     return compose.stage(RECIPE, name, [f"model={model}", *overrides])
 
 
-def leaves(config):
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-    found, open_nodes = {}, [("", container)]
-    while open_nodes:
-        prefix, node = open_nodes.pop()
-        for key, value in node.items():
-            if isinstance(value, dict):
-                open_nodes.append((f"{prefix}{key}.", value))
-            else:
-                found[f"{prefix}{key}"] = value
-    return found
-
-
 @pytest.mark.parametrize(("name", "model"), CASES, ids=[f"{name} for {model}" for name, model in CASES])
 def test_every_stage_composes_for_every_model(name, model):
     stage = composed(name, model)
     assert (stage.name, stage.kind) == (name, "rl" if name == "rl_eco" else name)
     assert stage.config.gr_vl.model == model
-    missing = {key for key, value in leaves(stage.config.gr_vl).items() if value == "???"}
+    missing = {key for key, value in compose.leaves(stage.config.gr_vl).items() if value == "???"}
     # A stage that loads no model need not say which one the run starts from.
     assert missing == ({"base_model"} if name in ("data", "base", "concat") else set())
 
@@ -123,7 +109,7 @@ def test_the_pipeline_of_a_model_lists_its_stages_in_order(model, stages):
     ("name", "key", "value", "source"), PUBLISHED, ids=[f"{n}: {k} is {v} ({s})" for n, k, v, s in PUBLISHED]
 )
 def test_published_numbers(name, key, value, source, model):
-    found = leaves(composed(name, model).config)
+    found = compose.leaves(composed(name, model).config)
     assert key in found, source
     assert found[key] == pytest.approx(value), source
 
@@ -137,7 +123,7 @@ def test_published_numbers(name, key, value, source, model):
     ],
 )
 def test_eco_differs_only_in_the_price_of_length_and_where_it_writes(model, price):
-    rl, eco = leaves(composed("rl", model).config), leaves(composed("rl_eco", model).config)
+    rl, eco = compose.leaves(composed("rl", model).config), compose.leaves(composed("rl_eco", model).config)
     assert {key for key in rl.keys() | eco.keys() if rl.get(key) != eco.get(key)} == OUTPUTS | {price}
     for key in OUTPUTS:
         assert eco[key] == rl[key].replace("/rl/", "/rl_eco/") or (rl[key], eco[key]) == ("rl", "rl_eco")
@@ -167,7 +153,7 @@ def test_config_picks_a_variant_of_a_stage():
     ],
 )
 def test_an_override_takes_effect(override, key, value):
-    assert leaves(composed("concat", "3b", override).config)[key] == value
+    assert compose.leaves(composed("concat", "3b", override).config)[key] == value
 
 
 def test_a_key_can_be_taken_away():
@@ -192,7 +178,7 @@ def test_the_digest_changes_with_any_setting_and_only_then():
         pytest.param("sft", ["data.train_batch=3"], ["data.train_batch:", "data.train_batch_size"], id="a short key"),
         pytest.param("rl", ["gr_vl.clip.epsilom=3"], ["gr_vl.clip.epsilon?"], id="a misspelt key"),
         pytest.param("concat", ["xyzzy=3"], ["xyzzy:", "put + before it"], id="a key unlike any"),
-        pytest.param("sft", ["data.train_batch_size=many"], ["data.train_batch_size='many'", "int", "32"], id="a word"),
+        pytest.param("sft", ["data.train_batch_size=many"], ["data.train_batch_size='many'", "int"], id="a word"),
         pytest.param("concat", ["gr_vl.concat.share=much"], ["gr_vl.concat.share='much'", "float"], id="no fraction"),
         pytest.param("concat", ["gr_vl.concat.max_side=1.5"], ["gr_vl.concat.max_side=1.5", "int"], id="half a pixel"),
         pytest.param("mine", ["gr_vl.mine.image_bypass=3"], ["gr_vl.mine.image_bypass=3", "bool"], id="no switch"),

@@ -38,13 +38,13 @@ def test_a_corpus_that_fits_is_used_as_it_is(fit, corpus, tmp_path):
 
 def test_what_does_not_fit_is_set_aside_with_its_reason(fit, with_outliers, encoder, tmp_path):
     kept = fit(with_outliers, 400)
-    assert kept == lengths.Kept(tmp_path / "sft" / "kept.parquet", 58, {"too long": 1, "unreadable": 1})
+    assert kept == lengths.Kept(tmp_path / "sft" / "kept.parquet", 58, {"too long": 1, "unusable": 1})
     assert io.read(kept.path) == with_outliers[2:]
     long, broken = map(json.loads, (tmp_path / "sft" / "quarantine.jsonl").read_text().splitlines())
     number = len(encoder.with_target(with_outliers[0]).ids)
     assert long == {"id": "long", "reason": f"too long: {number} tokens, {KEY}=400"}
     assert broken["id"] == "broken"
-    assert broken["reason"].startswith("unreadable: image: ")
+    assert broken["reason"].startswith("unusable: image: ")
 
 
 def test_the_limit_itself_still_fits(fit, corpus, encoder):

@@ -10,18 +10,14 @@ pytest.importorskip("transformers")
 from gr_vl.sampling import Draw, SeededSampler  # noqa: E402
 
 SCORES = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
-IDS = torch.zeros((1, 1), dtype=torch.long)
 
 
 def choose(draws, scores, forbidden=(), steps=1):
     """Tokens (rows, steps) and their log-probabilities, for the same scores at every step."""
     sampler = SeededSampler(draws, steps, forbidden)
-    rows = scores.expand(len(draws), -1)
-    outputs = [sampler(IDS.expand(len(draws), 1), rows) for _ in range(steps)]
-    for output in outputs:
-        assert (output == 0).sum(-1).tolist() == [1] * len(draws)
-        assert output.isneginf().sum(-1).tolist() == [scores.shape[-1] - 1] * len(draws)
-    return torch.stack([output.argmax(-1) for output in outputs], 1), torch.stack(sampler.log_probs, 1)
+    rows = torch.arange(len(draws))
+    drawn = [sampler(scores.expand(len(draws), -1), rows, step) for step in range(steps)]
+    return torch.stack([tokens for tokens, _ in drawn], 1), torch.stack([log_probs for _, log_probs in drawn], 1)
 
 
 def test_the_same_seed_draws_the_same_tokens_whatever_else_is_in_the_batch():
@@ -30,6 +26,15 @@ def test_the_same_seed_draws_the_same_tokens_whatever_else_is_in_the_batch():
     together, _ = choose(company, SCORES, steps=40)
     assert together[2].tolist() == alone[0].tolist()
     assert together[0].tolist() != alone[0].tolist()
+
+
+def test_rows_that_have_ended_may_leave_the_batch():
+    draws = [Draw(1), Draw(2, temperature=0.0), Draw(7), Draw(3, top_p=0.5)]
+    whole, whole_log_probs = choose(draws, SCORES, steps=4)
+    sampler, left = SeededSampler(draws, 4, ()), torch.tensor([2, 3])
+    tokens, log_probs = sampler(SCORES.expand(2, -1), left, 3)
+    assert tokens.tolist() == whole[left, 3].tolist()
+    torch.testing.assert_close(log_probs, whole_log_probs[left, 3])
 
 
 def test_more_room_for_tokens_does_not_change_the_first_ones():

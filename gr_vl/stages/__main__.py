@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import jobs, stages
 from gr_vl.errors import GuardError
@@ -16,7 +16,7 @@ from gr_vl.errors import GuardError
 
 def main(path: str) -> int:
     """Run the stage of a composed configuration file; its counts go to `counts.json` beside it."""
-    config = OmegaConf.load(path)
+    config = DictConfig(OmegaConf.load(path))
     os.environ.update(jobs.environment(config.gr_vl.device))
     try:
         counts = stages.runner(config.gr_vl.kind)(config)

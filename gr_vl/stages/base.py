@@ -18,7 +18,7 @@ def run(config: DictConfig) -> dict[str, Any]:
 
     def text(sample: Sample) -> str:
         parts = [part["text"] for m in dialect.messages(sample) for part in m["content"] if part["type"] == "text"]
-        return "\n".join([*parts, dialect.target(sample)])
+        return "\n".join(parts if sample.reasoning is None else [*parts, dialect.target(sample)])
 
     samples = io.read(Path(config.gr_vl.base.corpus))
     tiny_model.build(map(text, samples), Path(config.gr_vl.base.out), config.gr_vl.seed)

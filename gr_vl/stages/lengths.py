@@ -59,7 +59,7 @@ def _reasons(samples: Sequence[Sample], encoder: Encoder, limit: int, key: str, 
         try:
             length = encoder.lengths([sample], targets=targets)[0]
         except DataError as error:
-            reasons.append(f"unreadable: {error}")
+            reasons.append(f"unusable: {error}")
             continue
         reasons.append(f"too long: {length} tokens, {key}={limit}" if length > limit else None)
     return reasons

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from gr_vl.answers import reasoning_tokens
+from gr_vl.compose import plain
 from gr_vl.schema import Label, Task
 from rewards import SafetyReward
 
@@ -18,7 +19,7 @@ class GuardRewardManager(RewardManagerBase):
 
     def __init__(self, config: DictConfig, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
-        settings = OmegaConf.to_container(config.gr_vl, resolve=True)
+        settings = plain(config.gr_vl)
         self.reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, LogitsProcessorList
+from transformers import AutoModelForImageTextToText
 from verl.workers.config import HFModelConfig, RolloutConfig
 from verl.workers.rollout.replica import TokenOutput
 
+from gr_vl.decoding import decode
 from gr_vl.sampling import Draw, SeededSampler
 from gr_vl.seeding import seed_of
 from gr_vl.verl_ext.patches import VISION_TOKENS
@@ -27,6 +28,11 @@ class _Request:
     draw: Draw
     max_tokens: int
     answer: asyncio.Future[TokenOutput] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def key(self) -> Any:
+        """What makes two prompts the same: tokens and pixels."""
+        return tuple(self.prompt_ids), tuple((image.size, image.tobytes()) for image in self.images)
 
 
 class TransformersServer:
@@ -84,40 +90,37 @@ class TransformersServer:
             for request, output in zip(batch, outputs, strict=True):
                 request.answer.set_result(output)
 
-    @torch.inference_mode()
     def _answer(self, batch: list[_Request]) -> list[TokenOutput]:
-        inputs = self._collate(batch)
-        width, limit = inputs["input_ids"].shape[1], max(request.max_tokens for request in batch)
-        sampler = SeededSampler([request.draw for request in batch], limit, self.forbidden)
-        sequences = self.model.generate(
-            **inputs, max_new_tokens=limit, do_sample=False, logits_processor=LogitsProcessorList([sampler])
+        distinct: dict[Any, int] = {}
+        copies = [distinct.setdefault(request.key, len(distinct)) for request in batch]
+        prompts = dict(zip(copies, batch, strict=True))
+        limits = [request.max_tokens for request in batch]
+        rows = decode(
+            self.model,
+            self._collate([prompts[copy] for copy in range(len(distinct))]),
+            copies,
+            SeededSampler([request.draw for request in batch], max(limits), self.forbidden),
+            limits,
+            self.tokenizer.eos_token_id,
         )
-        log_probs = torch.stack(sampler.log_probs, dim=1)
+        extra = {"global_steps": self.global_steps}
         return [
-            self._output(ids, row, request.max_tokens)
-            for ids, row, request in zip(sequences[:, width:].tolist(), log_probs.tolist(), batch, strict=True)
+            TokenOutput(
+                token_ids=row.tokens, log_probs=row.log_probs, stop_reason="completed", extra_fields=dict(extra)
+            )
+            for row in rows
         ]
 
-    def _output(self, ids: list[int], log_probs: list[float], max_tokens: int) -> TokenOutput:
-        eos = self.tokenizer.eos_token_id
-        length = min(ids.index(eos) + 1 if eos in ids else len(ids), max_tokens)
-        return TokenOutput(
-            token_ids=ids[:length],
-            log_probs=log_probs[:length],
-            stop_reason="completed",
-            extra_fields={"global_steps": self.global_steps},
-        )
-
-    def _collate(self, batch: list[_Request]) -> dict[str, torch.Tensor]:
-        width = max(len(request.prompt_ids) for request in batch)
-        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
+    def _collate(self, prompts: list[_Request]) -> dict[str, torch.Tensor]:
+        width = max(len(request.prompt_ids) for request in prompts)
+        ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
-        for row, request in enumerate(batch):
+        for row, request in enumerate(prompts):
             ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
             mask[row, width - len(request.prompt_ids) :] = 1
         types = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
         inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
-        images = [image for request in batch for image in request.images]
+        images = [image for request in prompts for image in request.images]
         if images:
             inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
         return inputs

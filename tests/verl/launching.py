@@ -14,10 +14,20 @@ RL = [
     "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=2",
     "actor_rollout_ref.actor.ppo_mini_batch_size=2",
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
+    "gr_vl.clip.kind=paper",
+    "gr_vl.clip.epsilon=0.2",
+    "gr_vl.clip.final=0.0",
+    "gr_vl.reward.length=price",
     # An untrained guard is never right: only the price of its tokens tells its answers apart.
     "gr_vl.reward.price.price=0.4",
 ]
-SFT = ["data.train_batch_size=8", "data.micro_batch_size_per_gpu=4", "trainer.test_freq=-1"]
+SFT = [
+    "optim.lr=2e-3",
+    "optim.lr_warmup_steps_ratio=0.05",
+    "data.train_batch_size=8",
+    "data.micro_batch_size_per_gpu=4",
+    "trainer.test_freq=-1",
+]
 MINE = [
     "gr_vl.generation.samples=12",
     "gr_vl.generation.answers=2",

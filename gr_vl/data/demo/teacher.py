@@ -15,7 +15,7 @@ from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
 OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4] + rulebook.ALLOWED_SIGNS[:2]
 OVERLOOKED = rulebook.FORBIDDEN_TOPICS[:2] + rulebook.FORBIDDEN_SIGNS[:1]
 MISREAD = 0.6
-REPEAT = 0.85
+REPEAT = 0.7
 
 
 def opinion(rng: random.Random) -> Forbids:

@@ -1,0 +1,63 @@
+"""Several runs of one recipe, usually its seeds, side by side: what each model scored, and what RL and Eco changed."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from gr_vl.errors import DataError
+
+COLUMNS = ("prompt_f1", "response_f1", "mean_f1", "mean_output_tokens", "parse_failure_rate")
+PAIRS = (("rl", "sft"), ("rl_eco", "rl"))
+"""What each model is measured against."""
+
+
+def markdown(runs: Sequence[Path]) -> str:
+    """A Markdown table of every model by seed, and one of the differences with mean and standard deviation.
+
+    Raises DataError when a run has no summary.json or no evaluation.
+    """
+    summaries = [_summary(run) for run in runs]
+    return f"{_scores(summaries)}\n\n{_differences(summaries)}\n"
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    path = run / "summary.json"
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; finish the run, or write it with: gr-vl report {run}")
+    summary: dict[str, Any] = json.loads(path.read_text())
+    if not summary.get("eval"):
+        raise DataError(f"{path}: holds no evaluation; run its eval stage first")
+    return summary
+
+
+def _scores(summaries: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| seed | model | prompt F1 | response F1 | mean F1 | tokens | unparsable |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for summary in summaries:
+        for name, row in summary["eval"].items():
+            cells = [_percent(row[c]) for c in COLUMNS[:3]] + [f"{row[COLUMNS[3]]:.1f}", _percent(row[COLUMNS[4]])]
+            lines.append(f"| {summary['seed']} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _differences(summaries: Sequence[dict[str, Any]]) -> str:
+    lines = ["| difference | by seed | mean ± sd |", "|---|---|---|"]
+    for name, base in PAIRS:
+        both = [s["eval"] for s in summaries if name in s["eval"] and base in s["eval"]]
+        if not both:
+            continue
+        points = [100 * ((e[name]["mean_f1"] or 0) - (e[base]["mean_f1"] or 0)) for e in both]
+        tokens = [100 * (e[name]["mean_output_tokens"] / e[base]["mean_output_tokens"] - 1) for e in both]
+        for what, values, unit in (("mean F1, points", points, ""), ("output tokens", tokens, " %")):
+            shown = ", ".join(f"{value:+.1f}{unit}" for value in values)
+            spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+            lines.append(f"| {name} against {base}: {what} | {shown} | {mean(values):+.1f}{spread}{unit} |")
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -121,7 +121,9 @@ def _rl(config: DictConfig, files: bool) -> Facts:
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
             f"be a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
         )
-    if not rollout.log_prob_use_dynamic_bsz and (batch * rollout.n) % (slots * log_prob):
+    # In bypass mode the sampler's log-probabilities are taken as they are.
+    recomputed = not (config.algorithm.rollout_correction.bypass_mode or rollout.log_prob_use_dynamic_bsz)
+    if recomputed and (batch * rollout.n) % (slots * log_prob):
         raise ConfigError(
             f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={log_prob}: {batch} prompts x {rollout.n} "
             f"answers must be a multiple of {slots} slots x {log_prob}; use a divisor of {batch * rollout.n // slots}"

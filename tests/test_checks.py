@@ -26,6 +26,7 @@ PREMISES = {
     "sft": {SFT_BATCH: 32, "data.micro_batch_size_per_gpu": 32},
     "rl": {SFT_BATCH: 16, MINI: 4, MICRO: 32, ANSWERS: 8, LOG_PROB: 64}
     | {"data.max_prompt_length": 192, "data.max_response_length": 128, ROOM: 320}
+    | {"algorithm.rollout_correction.bypass_mode": False}
     | {"gr_vl.clip.epsilon": 0.2, "gr_vl.clip.final": 0.0, "gr_vl.reward.length": "price"},
 }
 PREMISES["mine"] = PREMISES["eval"] = {
@@ -206,6 +207,11 @@ def test_more_rows_a_step_than_there_are(run):
     settings = {"gr_vl.run": str(run), SFT_BATCH: 80, MINI: 4, LOG_PROB: 64}
     with pytest.raises(GuardError, match=r"data\.train_batch_size=80 exceeds the 64 rows of .*lower it"):
         checks.check(with_settings("rl", "tiny", settings))
+
+
+def test_log_probs_that_are_not_recomputed_need_no_divisor():
+    settings = {LOG_PROB: 48, "algorithm.rollout_correction.bypass_mode": True}
+    assert checks.check(with_settings("rl", "tiny", settings), files=False)["slots"] == 1
 
 
 @pytest.mark.parametrize("key", [MICRO, LOG_PROB])

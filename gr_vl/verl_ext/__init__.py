@@ -1,4 +1,4 @@
-"""The adapter: the only package that imports verl. Valid for verl 0.9.1; `tests/test_verl_contract.py` pins it all.
+"""The adapter: the only package that imports verl. Valid for verl 0.9.1; `tests/verl/test_contract.py` pins it all.
 
 Loaded in every verl process by `VERL_USE_EXTERNAL_MODULES=gr_vl.verl_ext.plugin` (an error there is fatal).
 

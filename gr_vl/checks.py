@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import dialects
-from gr_vl.augment import mining
+from gr_vl.augment import concat, mining
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
 from gr_vl.data import io
@@ -22,16 +22,22 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
     """Check one composed stage. Raises ConfigError or DataError; `files=False` leaves out what earlier stages make."""
     config = stage.config
     if config.gr_vl.device not in ("cpu", "cuda"):
-        raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} must be cpu or cuda")
+        raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} is unknown; use one of: cpu, cuda")
     dialects.get(config.gr_vl.dialect)
     return _CHECKS[stage.kind](config, files)
+
+
+_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep")
+"""Counts that may be null: no limit."""
 
 
 def _positive(config: DictConfig, *keys: str) -> None:
     for key in keys:
         value = OmegaConf.select(config, key)
-        if value is not None and value < 1:
-            raise ConfigError(f"{key}={value} must be at least 1")
+        if value is None and key in _OPTIONAL:
+            continue
+        if value is None or value < 1:
+            raise ConfigError(f"{key}={'null' if value is None else value} must be at least 1; use 1 or more")
 
 
 def _divides(config: DictConfig, key: str, by: int, why: str) -> None:
@@ -91,6 +97,7 @@ def _sft(config: DictConfig, files: bool) -> Facts:
     _positive(config, "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_length")
     _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
     _model(config.model.path, files)
+    _rows(config.data.val_files, files)
     steps = _steps(config, _rows(config.data.train_files, files))
     return {"steps": steps, "sequences a step": config.data.train_batch_size, "slots": slots}
 
@@ -98,7 +105,14 @@ def _sft(config: DictConfig, files: bool) -> Facts:
 def _rl(config: DictConfig, files: bool) -> Facts:
     slots, rollout, actor = _slots(config), config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
     mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
-    _positive(config, "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size")
+    batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
+    _positive(
+        config,
+        "data.train_batch_size",
+        "actor_rollout_ref.actor.ppo_mini_batch_size",
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    )
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
     _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
@@ -106,6 +120,11 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         raise ConfigError(
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
             f"be a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
+        )
+    if not rollout.log_prob_use_dynamic_bsz and (batch * rollout.n) % (slots * log_prob):
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={log_prob}: {batch} prompts x {rollout.n} "
+            f"answers must be a multiple of {slots} slots x {log_prob}; use a divisor of {batch * rollout.n // slots}"
         )
     _divides(
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
@@ -115,6 +134,7 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     SafetyReward.from_config(settings["reward"], settings["dialect"])
     schedule = ClipSchedule(**settings["clip"])
     _model(config.gr_vl.start_model, files)
+    _rows(config.data.val_files, files)
     steps = _steps(config, _rows(config.data.train_files, files))
     return {
         "steps": steps,
@@ -140,7 +160,9 @@ def _generation(config: DictConfig, files: bool) -> Facts:
     _positive(config, "gr_vl.generation.samples", "gr_vl.generation.answers")
     generation = config.gr_vl.generation
     if not 0 < generation.top_p <= 1:
-        raise ConfigError(f"gr_vl.generation.top_p={generation.top_p} must lie in (0, 1]")
+        raise ConfigError(f"gr_vl.generation.top_p={generation.top_p} must lie in (0, 1]; use 1 to keep every token")
+    if generation.temperature < 0:
+        raise ConfigError(f"gr_vl.generation.temperature={generation.temperature} must be at least 0; use 0 for greedy")
     _room(config)
     rows = _rows(generation.corpus, files)
     samples = min(generation.samples or rows, rows) if rows is not None else generation.samples
@@ -150,22 +172,28 @@ def _generation(config: DictConfig, files: bool) -> Facts:
 def _mine(config: DictConfig, files: bool) -> Facts:
     mining.keep(config.gr_vl.mine.rule, 0, 1)
     _positive(config, "gr_vl.mine.keep")
+    facts = _generation(config, files)
     _model(config.gr_vl.generation.model, files)
-    return _generation(config, files) | {"rule": config.gr_vl.mine.rule}
+    return facts | {"rule": config.gr_vl.mine.rule}
 
 
 def _concat(config: DictConfig, files: bool) -> Facts:
     share = config.gr_vl.concat.share
     if not 0 <= share < 1:
-        raise ConfigError(f"gr_vl.concat.share={share} must lie in [0, 1); the paper's is 0.2")
+        raise ConfigError(f"gr_vl.concat.share={share} must lie in [0, 1); use the paper's 0.2")
+    if config.gr_vl.concat.text_mode not in concat.TEXT_MODES:
+        known = ", ".join(concat.TEXT_MODES)
+        raise ConfigError(f"gr_vl.concat.text_mode={config.gr_vl.concat.text_mode!r} is unknown; use one of: {known}")
+    _positive(config, "gr_vl.concat.max_side")
     _rows(config.gr_vl.concat.corpus, files)
     return {"share of pairs": share}
 
 
 def _eval(config: DictConfig, files: bool) -> Facts:
+    facts = _generation(config, files)
     for path in config.gr_vl.eval.models.values():
         _model(path, files)
-    return _generation(config, files) | {"models": list(config.gr_vl.eval.models)}
+    return facts | {"models": list(config.gr_vl.eval.models)}
 
 
 _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {

@@ -83,8 +83,8 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
             f"model={short['model']!r} is no overlay of {folder.name}/{name}; use: {', '.join(models(recipe, name))}"
         )
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
-    common = [f"gr_vl.model={short['model']}"] if "model" in short else []
-    common += [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
+    picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
+    common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
     config = default_config = _compose(folder, name, picked)
     if common or rest:
         config = _compose(folder, name, [*picked, *common, *rest], default_config)
@@ -115,7 +115,7 @@ def _split(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     rest: list[str] = []
     for item in overrides:
         key, equals, value = item.partition("=")
-        if not equals:
+        if not equals and not item.startswith("~"):
             raise ConfigError(f"override {item!r} must have the form key=value, for example seed=2")
         if key in _RESERVED:
             short[key] = value
@@ -174,6 +174,8 @@ def _check_types(default: DictConfig, config: DictConfig, overrides: Iterable[st
     before, after = leaves(default), leaves(config)
     for item in overrides:
         key = item.split("=", 1)[0].lstrip("+~")
+        if key in after and any(name.startswith(f"{key}.") for name in before):
+            raise ConfigError(f"{key}={after[key]!r} replaces a whole block; set one of its keys, {key}.NAME=VALUE")
         old, new = before.get(key), after.get(key)
         if old is None or new is None or old == "???" or type(old) is type(new):
             continue

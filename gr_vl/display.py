@@ -41,11 +41,13 @@ def _bar(name: str, states: Iterator[State], console: Console) -> Iterator[State
 
 
 def _lines(name: str, states: Iterator[State], console: Console) -> Iterator[State]:
-    began = spoken = time.monotonic()
-    console.print(f"start {name}", highlight=False)
+    began, spoken = time.monotonic(), None
     for state in states:
         now = time.monotonic()
-        if now - spoken >= LINE_EVERY:
+        if spoken is None:  # only now: a stage that is refused never started
+            spoken = now
+            console.print(f"start {name}", highlight=False)
+        elif now - spoken >= LINE_EVERY:
             spoken = now
             console.print(_line(name, state, now - began), highlight=False)
         yield state

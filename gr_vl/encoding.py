@@ -1,5 +1,6 @@
 """From a sample to the tokens and pixels that a model sees: one way, used by every stage."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +24,21 @@ class Encoded:
 
 
 class Encoder:
-    """Applies a dialect and a processor's chat template."""
+    """Applies a dialect and a processor's chat template.
+
+    Whoever writes a control token such as `<|im_end|>` has written its letters: they cannot end their turn, speak for
+    another or claim an image.
+    """
 
     def __init__(self, processor: Any, dialect: Dialect) -> None:
         self.processor, self.dialect = processor, dialect
+        control = [str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
+        self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or r"(?!)")
 
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
         pictures = map(images.decode, sample.images)
-        messages = self.dialect.messages(sample)
+        messages = self._messages(sample)
         for message in messages:
             for part in message["content"]:
                 if part["type"] == "image":
@@ -51,21 +58,36 @@ class Encoder:
         """The prompt, the dialect's target and the end token."""
         prompt = self.prompt(sample)
         tokenizer = self.processor.tokenizer
-        target = tokenizer(self.dialect.target(sample), add_special_tokens=False)["input_ids"]
+        target = tokenizer(self._plain(self.dialect.target(sample)), add_special_tokens=False)["input_ids"]
         ids = [*prompt.ids, *target, tokenizer.eos_token_id]
         return Encoded(ids, prompt.prompt_length, prompt.images, prompt.features)
 
     def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
         """Tokens of each row, with its target or without. Images are measured, not encoded."""
-        rows = [self._render(self.dialect.messages(sample)) for sample in samples]
+        rows = [self._render(self._messages(sample)) for sample in samples]
         if targets:
             end = self.processor.tokenizer.eos_token
-            rows = [f"{row}{self.dialect.target(sample)}{end}" for row, sample in zip(rows, samples, strict=True)]
+            rows = [
+                f"{row}{self._plain(self.dialect.target(sample))}{end}"
+                for row, sample in zip(rows, samples, strict=True)
+            ]
         tokens = self.processor.tokenizer(rows, add_special_tokens=False)["input_ids"] if rows else []
         return [
             len(ids) + sum(self._image_tokens(data) - 1 for data in sample.images)
             for ids, sample in zip(tokens, samples, strict=True)
         ]
+
+    def _messages(self, sample: Sample) -> list[Message]:
+        messages = self.dialect.messages(sample)
+        for message in messages:
+            for part in message["content"]:
+                if part["type"] == "text":
+                    part["text"] = self._plain(part["text"])
+        return messages
+
+    def _plain(self, text: str) -> str:
+        """The text with a space inside every control token, which leaves its letters readable and its power gone."""
+        return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
     def _render(self, messages: list[Message]) -> str:
         text: str = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

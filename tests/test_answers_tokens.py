@@ -1,0 +1,53 @@
+"""Length of the reasoning, counted on the ids as they were generated."""
+
+import pytest
+
+from gr_vl.answers import reasoning_tokens
+
+
+class Letters:
+    """A tokenizer of one token a character; 0 is an end token that decoding leaves out."""
+
+    def decode(self, ids, skip_special_tokens):
+        assert skip_special_tokens
+        return "".join(chr(number) for number in ids if number)
+
+
+def letters(text):
+    return [ord(letter) for letter in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", 0, id="an empty answer"),
+        pytest.param("abc", 3, id="nothing closes the reasoning"),
+        pytest.param("abc</think>de", 3, id="closed after three"),
+        pytest.param("</think>de", 0, id="closed at once"),
+        pytest.param("ab</think>c</think>", 2, id="closed twice"),
+        pytest.param("<think>ab</think>", 9, id="the opening tag counts"),
+        pytest.param("ab</thin", 8, id="half a tag"),
+    ],
+)
+def test_tokens_before_the_closing_tag(text, expected):
+    assert reasoning_tokens(Letters(), letters(text)) == expected
+
+
+def test_special_tokens_inside_count_and_the_end_token_after_does_not():
+    assert reasoning_tokens(Letters(), [*letters("ab"), 0, *letters("c</think>d"), 0]) == 4
+    assert reasoning_tokens(Letters(), [*letters("abc"), 0]) == 4
+
+
+def test_a_tag_of_one_token_in_a_real_tokenizer(encoder, corpus):
+    tokenizer = encoder.processor.tokenizer
+    close = tokenizer.convert_tokens_to_ids("</think>")
+    for sample in corpus[:20]:
+        ids = tokenizer(encoder.dialect.target(sample), add_special_tokens=False)["input_ids"]
+        assert reasoning_tokens(tokenizer, [*ids, tokenizer.eos_token_id]) == ids.index(close) > 5
+
+
+def test_characters_of_several_tokens(encoder):
+    tokenizer = encoder.processor.tokenizer
+    before = tokenizer("日本語 naïve 🙂", add_special_tokens=False)["input_ids"]
+    after = tokenizer("</think>é", add_special_tokens=False)["input_ids"]
+    assert reasoning_tokens(tokenizer, [*before, *after]) == len(before)

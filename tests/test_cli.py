@@ -1,0 +1,205 @@
+"""The command line as a user meets it: one line and exit code 2 for a mistake, quickly, without loading torch."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from factories import make_sample
+
+from gr_vl import cli
+from gr_vl.data import io
+
+RECIPE, SECONDS = "guardreasoner_vl", 3.0
+TINY = (RECIPE, "model=tiny")
+
+
+def spent():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def gr_vl(*arguments, cwd=None):
+    """Exit code, output, error output and processor seconds of a command: others may be busy on this machine."""
+    began = spent()
+    process = subprocess.run(
+        [sys.executable, "-m", "gr_vl.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"NO_COLOR": "1"},
+    )
+    return process.returncode, process.stdout, process.stderr, spent() - began
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with a corpus of 64 texts and stand-ins for the models."""
+    folder = tmp_path_factory.mktemp("run")
+    rows = [make_sample(str(index)) for index in range(64)]
+    for name in ("data/train", "data/validation", "data/test", "mine/hard", "concat/train"):
+        io.write(folder / f"{name}.parquet", rows)
+    for stage in ("base", "sft"):
+        (folder / stage / "model").mkdir(parents=True)
+        (folder / stage / "model" / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(("data", *TINY, "gr_vl.data.trian=3"), ["gr_vl.data.trian", "gr_vl.data.train?"], id="data: key"),
+        pytest.param(("data", *TINY, "gr_vl.data.train=0"), ["gr_vl.data.train=0", "at least 1"], id="data: no row"),
+        pytest.param(("data", RECIPE, "model=3b"), ["gr_vl.data.folder=data/", "no such folder"], id="data: no folder"),
+        pytest.param(
+            ("base", *TINY, "run=nowhere"), ["nowhere/data/train.parquet", "gr-vl data"], id="base: no corpus"
+        ),
+        pytest.param(("base", *TINY, "seed=x"), ["gr_vl.seed='x'", "int"], id="base: wrong type"),
+        pytest.param(
+            ("sft", *TINY, "data.train_batch=3"), ["data.train_batch:", "data.train_batch_size?"], id="sft: key"
+        ),
+        pytest.param(("sft", *TINY, "optim.lr=fast"), ["optim.lr='fast'", "float"], id="sft: wrong type"),
+        pytest.param(("sft", *TINY, "data.train_batch_size=33"), ["=33", "use 32"], id="sft: batch arithmetic"),
+        pytest.param(("sft", *TINY, "run=nowhere"), ["nowhere/base/model", "run the stage"], id="sft: no model"),
+        pytest.param(("mine", *TINY, "gr_vl.mine.rules=x"), ["gr_vl.mine.rule?"], id="mine: key"),
+        pytest.param(("mine", *TINY, "gr_vl.mine.rule=hard"), ["='hard'", "all_wrong"], id="mine: no such rule"),
+        pytest.param(("mine", *TINY, "gr_vl.generation.top_p=0"), ["top_p=0", "use 1"], id="mine: impossible"),
+        pytest.param(("mine", *TINY, "run=nowhere"), ["nowhere/data/train.parquet"], id="mine: no corpus"),
+        pytest.param(("concat", *TINY, "gr_vl.concat.share=1.0"), ["share=1.0", "0.2"], id="concat: impossible"),
+        pytest.param(("concat", *TINY, "run=nowhere"), ["nowhere/mine/hard.parquet"], id="concat: no corpus"),
+        pytest.param(("rl", *TINY, "gr_vl.clip.epsilom=1"), ["gr_vl.clip.epsilon?"], id="rl: key"),
+        pytest.param(("rl", *TINY, "gr_vl.clip.epsilon=wide"), ["='wide'", "float"], id="rl: wrong type"),
+        pytest.param(("rl", *TINY, "actor_rollout_ref.rollout.n=1"), ["rollout.n=1", "use 8"], id="rl: one answer"),
+        pytest.param(("rl", *TINY, "data.train_batch_size=18"), ["=18", "use 16"], id="rl: batch arithmetic"),
+        pytest.param(("rl", *TINY, "run=nowhere"), ["nowhere/sft/model"], id="rl: no model"),
+        pytest.param(("rl", RECIPE, "config=sft"), ["config=sft", "use gr-vl sft"], id="rl: another kind of stage"),
+        pytest.param(("eval", *TINY, "gr_vl.generation.sample=1"), ["gr_vl.generation.samples?"], id="eval: key"),
+        pytest.param(("eval", *TINY, "run=nowhere"), ["nowhere/data/test.parquet"], id="eval: no corpus"),
+        pytest.param(("sft", "nothing"), ["RECIPE='nothing'", RECIPE], id="no such recipe"),
+        pytest.param(("sft", RECIPE, "model=1b"), ["model='1b'", "3b, 7b, tiny"], id="no such model"),
+        pytest.param(("sft", RECIPE, "tiny"), ["'tiny'", "key=value"], id="an override without a value"),
+        pytest.param(("report", "nowhere"), ["nowhere", "run.json", "run="], id="report: no run"),
+        pytest.param(("check", *TINY, "gr_vl.device=tpu"), ["gr_vl.device='tpu'", "cpu"], id="check: no device"),
+        pytest.param(("pipeline", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="pipeline: no such stage"),
+    ],
+)
+def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gr-vl", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    out, error = capsys.readouterr()
+    assert (left.value.code, out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    for word in words:
+        assert word in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        pytest.param(("sft", *TINY, "data.train_batch=3"), "data.train_batch_size?", id="an unknown key"),
+        pytest.param(("rl", *TINY, "gr_vl.clip.epsilon=wide"), "float", id="a wrong type"),
+        pytest.param(("concat", *TINY, "run=nowhere"), "hard.parquet", id="a missing file"),
+        pytest.param(("sft", *TINY, "run=nowhere"), "base/model", id="a missing model"),
+        pytest.param(("rl", *TINY, "data.train_batch_size=18"), "use 16", id="batch arithmetic"),
+    ],
+)
+def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, arguments, word):
+    code, out, error, seconds = gr_vl(*arguments, cwd=tmp_path)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert word in error
+    assert seconds < SECONDS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_of_more_rows_than_there_are(run):
+    code, out, error, _ = gr_vl("rl", *TINY, f"run={run}", "data.train_batch_size=128")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "data.train_batch_size=128 exceeds the 64 rows" in error
+
+
+@pytest.mark.parametrize(
+    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check"]
+)
+def test_help_has_an_example(monkeypatch, capsys, command):
+    monkeypatch.setattr(sys, "argv", ["gr-vl", *([command] if command else []), "--help"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert not left.value.code
+    assert f"Example: gr-vl {command}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_arguments_there_is_help():
+    code, out, error, _ = gr_vl()
+    assert code == 2
+    assert "pipeline" in out + error
+
+
+def test_an_unknown_command_is_refused():
+    code, _, error, _ = gr_vl("trian", RECIPE)
+    assert code == 2
+    assert "trian" in error
+
+
+HEAVY = ("torch", "ray", "verl", "transformers", "tensordict", "vllm", "datasets")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("check", *TINY), ("sft", *TINY, "run=nowhere")],
+    ids=["help", "check", "a missing model"],
+)
+def test_what_needs_no_model_imports_no_torch(tmp_path, arguments):
+    script = (
+        f"import sys; from gr_vl import cli; sys.argv[1:] = {list(arguments)!r}\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        f"print('loaded:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert process.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_check_tells_steps_clip_curve_and_rewards():
+    code, out, error, _ = gr_vl("check", RECIPE, "model=3b")
+    assert (code, error) == (0, "")
+    assert "rl: clip paper" in out
+    assert "0.191 to 0 in 23 steps; 61% of them under 0.02" in out
+    # Both wrong, over the whole budget: beta 1 costs 1, beta 1/6 costs 36.
+    rows = [line.split() for line in out.splitlines() if "0 of 2 right" in line]
+    assert [row[-2] for row in rows] == ["-1", "-36"]
+
+
+DATA = ("gr_vl.data.train=12", "gr_vl.data.validation=6", "gr_vl.data.test=6")
+
+
+def test_a_finished_stage_is_kept_and_one_with_other_settings_refused(tmp_path):
+    here = (*TINY, f"run={tmp_path / 'run'}", *DATA)
+    code, out, error, _ = gr_vl("data", *here)
+    assert (code, error) == (0, "")
+    assert out.splitlines()[0] == "start data"
+    assert out.splitlines()[-1].startswith("done  data")
+    corpus = tmp_path / "run" / "data" / "train.parquet"
+    made = (corpus.stat().st_mtime_ns, corpus.read_bytes())
+    code, out, error, _ = gr_vl("data", *here)
+    assert (code, error) == (0, "")
+    assert out.startswith("kept  data")
+    code, out, error, _ = gr_vl("data", *here, "seed=5")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "gr_vl.seed=5" in error
+    assert "was made with 1; choose another run=DIR or remove that folder" in error
+    assert (corpus.stat().st_mtime_ns, corpus.read_bytes()) == made
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 1
+
+
+def test_a_report_of_a_run_that_has_only_begun(tmp_path):
+    run = tmp_path / "run"
+    assert gr_vl("data", *TINY, f"run={run}", *DATA)[0] == 0
+    code, out, error, _ = gr_vl("report", run)
+    assert (code, error) == (0, "")
+    assert "done  report" in out
+    assert (run / "report.html").is_file()
+    assert "data" in json.loads((run / "summary.json").read_text())["stages"]

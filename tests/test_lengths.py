@@ -1,0 +1,77 @@
+"""No row is cut: one that does not fit is set aside with its reason, and too many of them stop the stage."""
+
+import dataclasses
+import json
+
+import pytest
+from factories import make_png
+
+from gr_vl.data import io
+from gr_vl.errors import DataError
+from gr_vl.stages import lengths
+
+KEY = "data.max_length"
+
+
+@pytest.fixture
+def fit(tmp_path, encoder):
+    def call(samples, limit, **options):
+        path = tmp_path / "corpus.parquet"
+        io.write(path, samples)
+        return lengths.fit(path, tmp_path / "sft", encoder, limit, KEY, **({"targets": True} | options))
+
+    return call
+
+
+@pytest.fixture
+def with_outliers(corpus):
+    """58 rows that fit, one without end, one whose picture is damaged."""
+    long = dataclasses.replace(corpus[0], id="long", prompt="word " * 500)
+    broken = dataclasses.replace(corpus[1], id="broken", images=(make_png()[:60],))
+    return [long, broken, *corpus[2:]]
+
+
+def test_a_corpus_that_fits_is_used_as_it_is(fit, corpus, tmp_path):
+    assert fit(corpus, 400) == lengths.Kept(tmp_path / "corpus.parquet", 60, {})
+    assert not (tmp_path / "sft").exists()
+
+
+def test_what_does_not_fit_is_set_aside_with_its_reason(fit, with_outliers, encoder, tmp_path):
+    kept = fit(with_outliers, 400)
+    assert kept == lengths.Kept(tmp_path / "sft" / "kept.parquet", 58, {"too long": 1, "unreadable": 1})
+    assert io.read(kept.path) == with_outliers[2:]
+    long, broken = map(json.loads, (tmp_path / "sft" / "quarantine.jsonl").read_text().splitlines())
+    number = len(encoder.with_target(with_outliers[0]).ids)
+    assert long == {"id": "long", "reason": f"too long: {number} tokens, {KEY}=400"}
+    assert broken["id"] == "broken"
+    assert broken["reason"].startswith("unreadable: image: ")
+
+
+def test_the_limit_itself_still_fits(fit, corpus, encoder):
+    longest = max(encoder.lengths(corpus, targets=True))
+    assert fit(corpus, longest).quarantined == {}
+    assert fit(corpus, longest - 1).quarantined["too long"] >= 1
+
+
+def test_without_targets_prompts_alone_are_measured(fit, corpus, encoder):
+    assert fit(corpus, max(encoder.lengths(corpus, targets=False)), targets=False).rows == 60
+
+
+def test_more_than_a_tenth_left_out_stops_the_stage(fit, corpus, encoder, tmp_path):
+    limit = sorted(encoder.lengths(corpus, targets=True))[len(corpus) // 2]
+    with pytest.raises(DataError, match=rf"corpus\.parquet: \d+ of 60 rows .*too long: \d+.*raise {KEY}={limit}"):
+        fit(corpus, limit)
+    rejected = (tmp_path / "sft" / "quarantine.jsonl").read_text().splitlines()
+    assert 6 < len(rejected) <= 30
+    assert not (tmp_path / "sft" / "kept.parquet").exists()
+
+
+def test_fewer_rows_than_a_batch_stop_the_stage(fit, with_outliers):
+    assert fit(with_outliers, 400, least=58).rows == 58
+    with pytest.raises(DataError, match="2 of 60 rows cannot be used"):
+        fit(with_outliers, 400, least=59)
+
+
+def test_a_missing_corpus_is_named(tmp_path, encoder):
+    with pytest.raises(DataError, match=r"none\.parquet: no such file"):
+        lengths.fit(tmp_path / "none.parquet", tmp_path, encoder, 10, KEY, targets=False)

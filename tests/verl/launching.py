@@ -1,0 +1,61 @@
+"""Stages through the command line, and how to kill one."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+RL = [
+    "data.train_batch_size=4",
+    "data.max_response_length=48",
+    "actor_rollout_ref.rollout.n=4",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=2",
+    "actor_rollout_ref.actor.ppo_mini_batch_size=2",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=2",
+    # An untrained guard is never right: only the price of its tokens tells its answers apart.
+    "gr_vl.reward.price.price=0.4",
+]
+SFT = ["data.train_batch_size=8", "data.micro_batch_size_per_gpu=4", "trainer.test_freq=-1"]
+MINE = [
+    "gr_vl.generation.samples=12",
+    "gr_vl.generation.answers=2",
+    "gr_vl.mine.rule=any_wrong",
+    "actor_rollout_ref.rollout.response_length=24",
+]
+
+
+def start(kind, run, *overrides):
+    """A stage through the command line, as its own process group."""
+    command = [sys.executable, "-m", "gr_vl.cli", kind, "guardreasoner_vl", "model=tiny", f"run={run}", "seed=3"]
+    return subprocess.Popen(
+        [*command, *overrides], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def do(kind, run, *overrides):
+    """Run a stage to its end; returns what it said."""
+    process = start(kind, run, *overrides)
+    said, _ = process.communicate(timeout=300)
+    logs = [path.read_text(errors="replace")[-4000:] for path in run.glob("*/stage.log")] if process.returncode else []
+    assert process.returncode == 0, "\n".join([said, *logs])
+    return said
+
+
+def kill_when(process, reached, patience=240):
+    """SIGKILL a stage and all that it started as soon as `reached()`; fails if it ends before."""
+    until = time.monotonic() + patience
+    while not reached():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < until, "the stage did not get there"
+        time.sleep(0.02)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert process.poll() is None, "the stage ended before it could be killed"
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=20)
+    process.communicate()

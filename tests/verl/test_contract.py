@@ -1,0 +1,302 @@
+"""What verl 0.9.1 must look like for `gr_vl.verl_ext` to work, and which of our patches it still needs.
+
+A failure here after an upgrade of verl names the function to look at.
+"""
+
+import dataclasses
+import importlib
+import inspect
+from types import SimpleNamespace
+
+import pytest
+
+pytestmark = pytest.mark.verl
+
+SIGNATURES = [
+    ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.__init__", "self config"),
+    ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.on_train_begin", "self"),
+    ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.on_step_begin", "self"),
+    (
+        "verl.trainer.ppo.v1.trainer_base",
+        "PPOTrainer._compute_metrics",
+        "self batch metrics timing_raw global_steps epoch",
+    ),
+    ("verl.trainer.ppo.v1.trainer_base", "register_trainer", "name"),
+    ("verl.workers.utils.losses", "ppo_loss", "config model_output data dp_group"),
+    ("verl.workers.engine_workers", "TrainingWorker.set_loss_fn", "self loss_fn"),
+    (
+        "verl.workers.rollout.replica",
+        "RolloutReplica.__init__",
+        "self replica_rank config model_config gpus_per_node is_reward_model is_teacher_model name_suffix",
+    ),
+    ("verl.workers.rollout.replica", "RolloutReplica.init_standalone", "self"),
+    ("verl.workers.rollout.replica", "RolloutReplica.launch_servers", "self"),
+    ("verl.workers.rollout.replica", "RolloutReplicaRegistry.register", "name loader"),
+    ("verl.workers.rollout.base", "BaseRollout.__init__", "self config model_config device_mesh args kwargs"),
+    ("verl.workers.rollout.base", "BaseRollout.update_weights", "self weights wire_format kwargs"),
+    ("verl.workers.rollout.base", "BaseRollout.resume", "self tags"),
+    ("verl.workers.rollout.base", "BaseRollout.release", "self"),
+    ("verl.workers.rollout.llm_server", "LLMServerManager.create", "args kwargs"),
+    (
+        "verl.workers.rollout.llm_server",
+        "LLMServerManager.__init__",
+        "self config worker_group rollout_resource_pool start_rank load_balancer_cls",
+    ),
+    ("verl.workers.rollout.llm_server", "LLMServerManager.get_client", "self client_cls kwargs"),
+    (
+        "verl.workers.rollout.llm_server",
+        "LLMServerClient.generate",
+        "self request_id prompt_ids sampling_params image_data video_data audio_data mm_processor_kwargs kwargs",
+    ),
+    (
+        "verl.experimental.reward_loop.reward_manager.base",
+        "RewardManagerBase.__init__",
+        "self config tokenizer compute_score",
+    ),
+    ("verl.experimental.reward_loop.reward_manager.base", "RewardManagerBase.run_single", "self data"),
+    ("verl.experimental.reward_loop.reward_manager", "register", "name"),
+    (
+        "verl.experimental.agent_loop.single_turn_agent_loop",
+        "SingleTurnAgentLoop.run",
+        "self sampling_params priority kwargs",
+    ),
+    ("verl.experimental.agent_loop.agent_loop", "register", "agent_name"),
+    ("verl.workers.engine", "EngineRegistry.register", "model_type backend device vendor"),
+    ("verl.plugin.platform.platform_manager", "PlatformRegistry.register", "platform"),
+    (
+        "verl.models.transformers.qwen2_vl",
+        "get_rope_index",
+        "processor input_ids image_grid_thw video_grid_thw second_per_grid_ts attention_mask",
+    ),
+    ("verl.models.transformers.qwen2_vl", "unpack_visual_output", "visual_output"),
+    (
+        "verl.models.transformers.qwen2_vl",
+        "_get_input_embeds",
+        "model input_ids attention_mask pixel_values pixel_values_videos image_grid_thw video_grid_thw",
+    ),
+    ("verl.trainer.sft_trainer_ray", "SFTTrainer.__init__", "self config"),
+    ("verl.trainer.sft_trainer_ray", "SFTTrainer.fit", "self"),
+    ("verl.trainer.sft_trainer_ray", "create_sft_dataset", "data_paths data_config tokenizer processor max_samples"),
+    ("verl.trainer.ppo.utils", "create_rl_dataset", "data_paths data_config tokenizer processor is_train max_samples"),
+    ("verl.trainer.ppo.utils", "need_critic", "config"),
+    ("verl.trainer.ppo.utils", "need_reference_policy", "config"),
+    ("verl.trainer.main_ppo", "run_ppo", "config task_runner_class"),
+    ("verl.trainer.constants_ppo", "get_ppo_ray_runtime_env", "config"),
+    ("verl.utils.config", "validate_config", "config use_reference_policy use_critic"),
+    ("verl.utils.config", "omega_conf_to_dataclass", "config dataclass_type"),
+    ("verl.utils.dataset.rl_dataset", "RLHFDataset.__init__", "self data_files tokenizer config processor max_samples"),
+    ("verl.utils.dataset.rl_dataset", "RLHFDataset.process_multi_modal_info", "messages image_patch_size config"),
+    ("verl.utils.metric", "Metric.__init__", "self aggregation value"),
+    ("verl.workers.rollout.utils", "ensure_async_iterator", "iterable"),
+    ("transfer_queue", "kv_batch_get", "keys partition_id select_fields"),
+    (
+        "verl.workers.rollout.replica",
+        "TokenOutput",
+        "token_ids log_probs routed_experts stop_reason num_preempted extra_fields",
+    ),
+]
+PLATFORM = (
+    "communication_backend_name cudart current_device device_count device_module device_name empty_cache "
+    "get_device_capability is_available is_ipc_supported manual_seed manual_seed_all nvtx_range profiler_start "
+    "profiler_stop ray_noset_envvars ray_resource_name set_allocator_settings set_device synchronize vendor_name "
+    "visible_devices_envvar"
+)
+
+
+@pytest.fixture(autouse=True)
+def plugin():
+    """verl loads our plugin by the variables that `conftest.py` sets."""
+    pytest.importorskip("verl")
+    from gr_vl.verl_ext import plugin
+
+    return plugin
+
+
+def found(module, path):
+    target = importlib.import_module(module)
+    for name in path.split("."):
+        target = getattr(target, name)
+    return getattr(target, "gr_vl_original", target)
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "parameters"), SIGNATURES, ids=[f"{path} of {module}" for module, path, _ in SIGNATURES]
+)
+def test_signature(module, path, parameters):
+    assert " ".join(inspect.signature(found(module, path)).parameters) == parameters
+
+
+def test_the_platform_has_these_parts_to_fill_in():
+    from verl.plugin.platform.platform_base import PlatformBase
+
+    assert " ".join(sorted(PlatformBase.__abstractmethods__)) == PLATFORM
+
+
+def test_the_clip_range_is_three_fields_of_a_frozen_configuration():
+    from verl.workers.config import ActorConfig
+
+    names = {item.name for item in dataclasses.fields(ActorConfig)}
+    assert {"clip_ratio", "clip_ratio_low", "clip_ratio_high"} <= names
+
+
+def test_the_replay_buffer_polls_at_an_interval_that_can_be_set():
+    buffer = found("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer")
+    assert inspect.signature(buffer).parameters["poll_interval"].default == 2.0
+    assert "self.poll_interval" in inspect.getsource(buffer)
+
+
+def test_the_step_begins_before_the_update_that_its_clip_range_is_for():
+    source = inspect.getsource(found("verl.trainer.ppo.v1.trainer_base", "PPOTrainer.fit"))
+    assert source.index("self.on_train_begin()") < source.index("self.on_step_begin()") < source.index("self.step(")
+
+
+@pytest.mark.parametrize(
+    ("lookup", "ours"),
+    [
+        pytest.param(
+            lambda: found("verl.plugin.platform.platform_manager", "get_platform")().__class__,
+            "platform.CpuPlatform",
+            id="the platform of VERL_PLATFORM=cpu",
+        ),
+        pytest.param(
+            lambda: found("verl.workers.engine", "EngineRegistry").get_engine_cls("language_model", "fsdp2"),
+            "engine.CpuFSDPEngine",
+            id="the engine of fsdp2 on cpu",
+        ),
+        pytest.param(
+            lambda: found("verl.workers.rollout.base", "get_rollout_class")("transformers", "async"),
+            "rollout.WeightSender",
+            id="the sender of weights to rollout.name=transformers",
+        ),
+        pytest.param(
+            lambda: found("verl.workers.rollout.replica", "get_rollout_replica_class")("transformers"),
+            "rollout.Replica",
+            id="the server of rollout.name=transformers",
+        ),
+        pytest.param(
+            lambda: found("verl.trainer.ppo.v1.trainer_base", "get_trainer_cls")("gr_vl"),
+            "trainer.GuardTrainer",
+            id="the trainer of trainer_mode=gr_vl",
+        ),
+        pytest.param(
+            lambda: found("verl.experimental.reward_loop.reward_manager", "get_reward_manager_cls")("gr_vl"),
+            "reward_manager.GuardRewardManager",
+            id="the reward manager gr_vl",
+        ),
+        pytest.param(
+            lambda: found("verl.utils.import_utils", "load_extern_type")("pkg://gr_vl.verl_ext.datasets", "RLData"),
+            "datasets.RLData",
+            id="the dataset of data.custom_cls",
+        ),
+    ],
+)
+def test_a_registry_of_verl_finds(lookup, ours):
+    module, name = ours.split(".")
+    assert lookup() is found(f"gr_vl.verl_ext.{module}", name)
+
+
+def test_a_registry_of_verl_finds_the_agent_loop():
+    registry = found("verl.experimental.agent_loop.agent_loop", "_agent_loop_registry")
+    assert registry["gr_vl"] == {"_target_": "gr_vl.verl_ext.agent_loop.SeededAgentLoop"}
+
+
+def test_patches_refuse_another_verl(monkeypatch):
+    from gr_vl.verl_ext import patches
+
+    monkeypatch.setattr(patches, "VALID_FOR", "0.0.1")
+    with pytest.raises(RuntimeError, match=r"written for verl 0\.0\.1, found 0\.9\.1"):
+        patches.apply()
+
+
+def test_a_patch_is_applied_once():
+    import torch
+
+    from gr_vl.verl_ext import patches
+
+    once = torch.distributed.init_process_group
+    patches.apply()
+    assert torch.distributed.init_process_group is once
+    assert not hasattr(once.gr_vl_original, "gr_vl_original")
+
+
+def test_gloo_once_is_still_needed(tmp_path):
+    import torch
+    import torch.distributed as dist
+
+    from gr_vl.verl_ext.platform import CpuPlatform
+
+    backend = f"cpu:gloo,cpu:{CpuPlatform().communication_backend_name()}"
+    where = {"rank": 0, "world_size": 1}
+    with pytest.raises(ValueError, match=r"Duplicate|duplicate"):
+        dist.init_process_group.gr_vl_original(backend, init_method=f"file://{tmp_path}/a", **where)
+    dist.init_process_group(backend, init_method=f"file://{tmp_path}/b", **where)
+    try:
+        total = torch.ones(1)
+        dist.all_reduce(total)
+        assert dist.get_backend(dist.group.WORLD) == "cpu:gloo"
+    finally:
+        dist.destroy_process_group()
+
+
+def test_text_only_batch_is_still_needed(tiny):
+    import torch
+    from transformers import AutoModelForImageTextToText
+    from verl.models.transformers import qwen2_vl
+
+    model = AutoModelForImageTextToText.from_pretrained(tiny).model
+    ids = torch.tensor([[5, 6, 7]])
+    with pytest.raises(AttributeError, match="mean"):
+        qwen2_vl._get_input_embeds.gr_vl_original(model, ids)
+    embeds, mask = qwen2_vl._get_input_embeds(model, ids)
+    assert torch.equal(embeds, model.get_input_embeddings()(ids))
+    assert mask is None
+    # The vision tower takes part in the graph, lest ranks with and without images wait for each other.
+    embeds.sum().backward()
+    assert all(weight.grad is not None for weight in model.visual.parameters())
+
+
+def test_unpinned_offload_is_still_needed():
+    import torch
+    from verl.workers.engine.fsdp import transformer_impl
+
+    if torch.cuda.is_available():
+        pytest.skip("with a driver memory can be pinned")
+    with pytest.raises(RuntimeError):
+        torch.ones(1).pin_memory()
+    assert "CPUOffloadPolicy(pin_memory=True)" in inspect.getsource(transformer_impl)
+    assert transformer_impl.CPUOffloadPolicy.gr_vl_original(pin_memory=True).pin_memory is True
+    assert transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory is False
+
+
+def test_loader_workers_is_still_needed(monkeypatch):
+    from omegaconf import OmegaConf
+    from verl.trainer import sft_trainer_ray
+
+    from gr_vl.verl_ext import patches
+
+    data = {"train_batch_size": 2, "pad_mode": "no_padding", "num_workers": 1}
+    settings = {"data": data, "trainer": {"total_training_steps": 1, "save_freq": 1, "test_freq": 1}}
+
+    def loader():
+        trainer = SimpleNamespace(
+            config=OmegaConf.create(settings),
+            train_dataset=[1, 2],
+            val_dataset=None,
+            optimizer_config=SimpleNamespace(total_training_steps=None),
+        )
+        sft_trainer_ray.SFTTrainer._build_dataloader(trainer)
+        return trainer.train_dataloader
+
+    monkeypatch.setattr(
+        sft_trainer_ray, "StatefulDataLoader", found("verl.trainer.sft_trainer_ray", "StatefulDataLoader")
+    )
+    assert loader().num_workers == 8
+    patches.loader_workers(1)
+    assert loader().num_workers == 1
+
+
+def test_no_vision_tokens_reaches_vllm():
+    pytest.importorskip("vllm")
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+
+    assert "sampling_params" in inspect.signature(vLLMHttpServer.generate.gr_vl_original).parameters

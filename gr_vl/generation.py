@@ -34,10 +34,10 @@ class Generator:
     """verl's rollout servers and a client to them. Make one after Ray has started; it serves until the process ends."""
 
     def __init__(self, config: DictConfig, encoder: Encoder) -> None:
-        from verl.workers.rollout.llm_server import LLMServerManager
+        from gr_vl.verl_ext import entry
 
         self.encoder = encoder
-        self.manager = LLMServerManager.create(config)
+        self.manager = entry.rollout_servers(config)
         self.client = self.manager.get_client()
 
     def load(self, model: Path) -> None:

@@ -24,9 +24,10 @@ def environment(device: str) -> dict[str, str]:
 def start_ray(config: DictConfig) -> None:
     """Connect to Ray. On CPU, logical GPU slots stand for the devices that verl counts."""
     import ray
-    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
-    runtime_env = get_ppo_ray_runtime_env()
+    from gr_vl.verl_ext import entry
+
+    runtime_env = entry.runtime_env()
     runtime_env["env_vars"] |= environment(config.gr_vl.device)
     options: dict[str, Any] = {"runtime_env": runtime_env, "log_to_driver": True}
     if "RAY_ADDRESS" not in os.environ:

@@ -26,11 +26,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     )
     config.data.train_files = str(kept.path)
     jobs.start_ray(config)
-    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
-    from verl.trainer.ppo.utils import need_critic, need_reference_policy
-    from verl.utils.config import validate_config
+    from gr_vl.verl_ext import entry
 
-    validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))
-    run_ppo(config, TaskRunnerV1)
+    entry.train_rl(config)
     export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
     return {"rows": kept.rows, "quarantined": kept.quarantined}

@@ -22,11 +22,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
     config.data.train_files, config.data.val_files = str(train.path), str(validation.path)
     jobs.start_ray(config)
-    from verl.trainer import sft_trainer_ray
+    from gr_vl.verl_ext import entry
 
-    from gr_vl.verl_ext import patches
-
-    patches.loader_workers(config.data.num_workers)
-    sft_trainer_ray.SFTTrainer(config).fit()
+    entry.train_sft(config)
     export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
     return {"rows": train.rows, "quarantined": train.quarantined}

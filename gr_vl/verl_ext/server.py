@@ -17,7 +17,7 @@ from gr_vl.sampling import Draw, SeededSampler
 from gr_vl.seeding import seed_of
 from gr_vl.verl_ext.patches import VISION_TOKENS
 
-QUIET_SECONDS = 0.02
+QUIET_SECONDS = 0.2
 """How long a batch waits for company after the last request came in."""
 
 

@@ -53,11 +53,11 @@ check: $(READY) ## Compose and validate every stage of RECIPE
 	$(GR_VL) check $(RECIPE)
 
 test: $(READY) ## The whole suite that needs no GPU: fast tier, then real Ray and verl
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 	$(BIN)/pytest -q -m verl
 
 test-fast: $(READY) ## The fast tier: offline, without verl
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 lint: $(READY) ## What CI would refuse in style and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

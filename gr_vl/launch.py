@@ -7,6 +7,7 @@ others is refused. One that was killed goes on where it stopped.
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from gr_vl.errors import ConfigError, GuardError, StageError
 
 MEMORY_EVERY = 4
 """Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
+ERROR_LINE = re.compile(r"\b[\w.]*(Error|Exception)\b: ")
 PACKAGES = ("gr-vl", "verl", "torch", "transformers", "ray", "qwen-vl-utils")
 
 
@@ -113,11 +115,13 @@ def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) 
 
 def _conclude(stage: Stage, code: int) -> None:
     log = stage.folder / "stage.log"
-    tail = log.read_text(errors="replace").splitlines()[-1:] or [""]
+    lines = log.read_text(errors="replace").splitlines() or [""]
     if code == 2:
-        raise GuardError(tail[0].removeprefix("error: "))
+        raise GuardError(lines[-1].removeprefix("error: "))
     if code:
-        raise StageError(f"stage {stage.name} failed with exit code {code}; its log is {log}; it ends: {tail[0]}")
+        # Ray's processes go on writing after the one that failed: the last error says more than the last line.
+        errors = [line.strip() for line in lines if ERROR_LINE.search(line)]
+        raise StageError(f"stage {stage.name} failed with exit code {code}: {(errors or lines)[-1]} (log: {log})")
 
 
 def _end(process: subprocess.Popen[bytes], family: set[psutil.Process]) -> None:

@@ -100,7 +100,8 @@ def test_a_failure_of_the_stage_names_its_log_and_the_next_attempt_may_succeed(t
     obstacle = tmp_path / "concat" / "train.parquet" / "a folder where a file has to be"
     obstacle.mkdir(parents=True)
     log = tmp_path / "concat" / "stage.log"
-    with pytest.raises(StageError, match=r"stage concat failed with exit code 1; its log is .*/stage\.log") as caught:
+    message = r"stage concat failed with exit code 1: .*Error: .* \(log: .*/stage\.log\)"
+    with pytest.raises(StageError, match=message) as caught:
         list(launch.launch(stage("concat", tmp_path)))
     assert "IsADirectoryError" in str(caught.value)
     assert "Traceback" in log.read_text()

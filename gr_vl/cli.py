@@ -1,5 +1,6 @@
 """The command line: `gr-vl STAGE RECIPE key=value ...`. Nothing here imports torch, Ray or verl."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -125,6 +126,8 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 
 def main() -> None:
     """Entry point. Exit codes: 0 done; 2 the caller's mistake, in one line; 1 a run that failed."""
+    # As on Ctrl-C, a stage's processes end with the command that started them.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except GuardError as error:

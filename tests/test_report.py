@@ -14,7 +14,7 @@ from PIL import Image
 from gr_vl.data import io as corpora
 from gr_vl.errors import DataError
 from gr_vl.evaluation import transcripts
-from gr_vl.evaluation.answers import append_answers, read_answers
+from gr_vl.evaluation.answers import append_answers, read_answers, write_answers
 from gr_vl.evaluation.metrics import evaluate
 from gr_vl.evaluation.report import duration, percent, points, write_report, write_summary
 from gr_vl.evaluation.run_folder import load
@@ -217,3 +217,15 @@ def test_a_fall_has_a_true_minus_sign():
 def test_the_metrics_need_no_plotting_library():
     code = "import sys, gr_vl.evaluation.metrics; sys.exit('matplotlib' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_only_the_samples_that_were_answered_are_judged(tmp_path):
+    run = make_run(tmp_path / "demo")
+    corpus = corpora.read(run / "data" / "test.parquet")
+    kept = corpus[: len(corpus) // 2]
+    corpora.write(run / "eval" / "test.parquet", kept)
+    for path in run.glob("eval/*/test.jsonl"):
+        ids = {sample.id for sample in kept}
+        write_answers(path, [answer for answer in read_answers(path) if answer.id in ids])
+    summary = json.loads(write_summary(run).read_text())
+    assert {row["n"] for row in summary["eval"].values()} == {len(kept)}

@@ -14,7 +14,16 @@ import jinja2
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.curves import Curve, read_metrics
 from gr_vl.evaluation.metrics import TASKS, Evaluation
-from gr_vl.evaluation.run_folder import CORPORA, RunFolder, count_corpus, images_of, load, model_name, read_object
+from gr_vl.evaluation.run_folder import (
+    CORPORA,
+    RunFolder,
+    corpus_of,
+    count_corpus,
+    images_of,
+    load,
+    model_name,
+    read_object,
+)
 from gr_vl.schema import Modality
 
 Panels = dict[str, tuple[str, ...]]
@@ -161,7 +170,7 @@ def _transcripts(folder: RunFolder) -> list[dict[str, Any]]:
     split, models = next(iter(folder.judged.items()))
     groups = transcripts.choose(models)
     chosen = {sample for group in groups for sample in group.samples}
-    images = images_of(folder.path / "data" / f"{split}.parquet", chosen)
+    images = images_of(corpus_of(folder.path, split), chosen)
     return [
         {"title": group.title, "samples": [transcripts.view(row, images[id]) for id, row in group.samples.items()]}
         for group in groups

@@ -115,6 +115,12 @@ def model_name(name: str) -> str:
     return MODELS.get(name, name)
 
 
+def corpus_of(run: Path, split: str) -> Path:
+    """The samples that were answered: those that the evaluation wrote down, or else the whole split."""
+    answered = run / "eval" / f"{split}.parquet"
+    return answered if answered.is_file() else run / "data" / f"{split}.parquet"
+
+
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
     columns = ["prompt", "response", "prompt_label", "response_label", "images.list.element.path"]
@@ -141,7 +147,7 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
     for split in ordered({file.stem for file in files}, _SPLITS):
         models = {file.parent.name: file for file in files if file.stem == split}
         try:
-            samples = [_light(sample) for sample in io.iterate(run / "data" / f"{split}.parquet")]
+            samples = [_light(sample) for sample in io.iterate(corpus_of(run, split))]
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue

@@ -15,6 +15,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
     generator, request, kept = serve(config, folder)
     samples = io.read(kept.path)[: config.gr_vl.generation.samples]
+    # What does not fit or was not drawn has no answer: the report is about these.
+    io.write(folder / f"{settings.split}.parquet", samples)
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))

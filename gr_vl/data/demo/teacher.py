@@ -1,7 +1,8 @@
 """The teacher of the cold start: biased and wordy on purpose, so that online RL has something to mend.
 
-Bias. For each sample the teacher misreads every thing in `OVERFLAGGED` (half of the allowed topics and signs) as
-forbidden, and everything in `OVERLOOKED` (a quarter of the forbidden ones) as allowed, with probability `MISREAD`.
+Bias. For each sample the teacher misreads every topic in `OVERFLAGGED` (three of the eight allowed ones) as forbidden,
+and every topic in `OVERLOOKED` (three of the eight forbidden ones) as allowed, with probability `MISREAD`. The two are
+of one size, so that no constant answer mends the bias, and signs are read as they are.
 Its reasoning and the labels it ends in (`Sample.taught`) follow from that opinion; `Sample.labels` stay the truth.
 
 Wordiness. After each task it repeats itself in a second step with probability `REPEAT`; nothing is gained by it.
@@ -12,8 +13,8 @@ import random
 from gr_vl.data.demo import rulebook
 from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
 
-OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4] + rulebook.ALLOWED_SIGNS[:2]
-OVERLOOKED = rulebook.FORBIDDEN_TOPICS[:2] + rulebook.FORBIDDEN_SIGNS[:1]
+OVERFLAGGED = rulebook.ALLOWED_TOPICS[:3]
+OVERLOOKED = rulebook.FORBIDDEN_TOPICS[:3]
 MISREAD = 0.6
 REPEAT = 0.7
 

@@ -5,18 +5,16 @@ images are decoded under a pixel cap and encoded anew, so that none of their byt
 """
 
 import base64
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
+from gr_vl.data import images
+from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics import Judged
 from gr_vl.evaluation.run_folder import model_name
 from gr_vl.schema import ParseFailure, Sample
 
-MAX_PIXELS = 40_000_000
 MAX_CHARACTERS = 6_000
 THUMBNAIL = 160
 TOTAL = 12
@@ -73,20 +71,13 @@ def _size(groups: list[Group]) -> int:
 
 
 def thumbnail(data: bytes) -> str | None:
-    """A small PNG as a data URL, or None when the bytes are no PNG or JPEG image of acceptable size."""
+    """A small PNG as a data URL, or None when the bytes are no image that `images.decode` accepts."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
-            pixels = image.convert("RGBA")
-    except Exception:  # whatever a decoder raises on hostile bytes, the page needs only to say so
+        image = images.decode(data)
+    except DataError:
         return None
-    pixels.thumbnail((THUMBNAIL, THUMBNAIL))
-    flat = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
-    buffer = io.BytesIO()
-    flat.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return f"data:image/png;base64,{base64.b64encode(images.encode_png(image)).decode()}"
 
 
 def view(row: Row, images: tuple[bytes, ...]) -> dict[str, Any]:

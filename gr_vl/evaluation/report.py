@@ -127,8 +127,8 @@ def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
     base = models["sft"].mean_f1 if "sft" in models else None
     rows: dict[str, dict[str, Any]] = {}
     for model, result in models.items():
-        known = model != "sft" and base is not None and result.mean_f1 is not None
-        rows[model] = {"result": result, "gain": result.mean_f1 - base if known else None}  # type: ignore[operator]
+        gain = None if model == "sft" or base is None or result.mean_f1 is None else result.mean_f1 - base
+        rows[model] = {"result": result, "gain": gain}
     return rows
 
 

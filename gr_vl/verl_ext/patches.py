@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
+import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
 
 VALID_FOR = "0.9.1"
@@ -23,6 +24,7 @@ def apply() -> None:
     gloo_once()
     text_only_batch()
     unpinned_offload()
+    log_probs_at_once()
     no_vision_tokens()
 
 
@@ -89,6 +91,18 @@ def unpinned_offload() -> None:
         return functools.partial(lambda pin_memory=True: original(pin_memory=pin_memory and torch.cuda.is_available()))
 
     _wrap_once(fsdp_impl, "CPUOffloadPolicy", make)
+
+
+def log_probs_at_once() -> None:
+    """On CPU, take the log-probabilities of all tokens in one call: without flash-attn verl takes them token by token."""
+    if torch.cuda.is_available():
+        return
+    _wrap_once(torch_functional, "logprobs_from_logits_v2", lambda _: functools.partial(_log_probs))
+
+
+def _log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    flat = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return -flat.view_as(labels)
 
 
 def no_vision_tokens() -> None:

@@ -6,6 +6,7 @@ A failure here after an upgrade of verl names the function to look at.
 import dataclasses
 import importlib
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -263,6 +264,49 @@ def test_unpinned_offload_is_still_needed():
     assert "CPUOffloadPolicy(pin_memory=True)" in inspect.getsource(transformer_impl)
     assert transformer_impl.CPUOffloadPolicy.gr_vl_original(pin_memory=True).pin_memory is True
     assert transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory is False
+
+
+def test_log_probs_at_once_is_still_needed():
+    import torch
+    from verl.utils import torch_functional
+
+    token_by_token = torch_functional.logprobs_from_logits_v2.gr_vl_original
+    assert "for logit in logits" in inspect.getsource(token_by_token)
+    logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 4, 2], [1, 1, 3]])
+    theirs, ours = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    token_by_token(theirs, labels).sum().backward()
+    values = torch_functional.logprobs_from_logits(ours, labels)
+    values.sum().backward()
+    torch.testing.assert_close(values, token_by_token(theirs, labels))
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_the_answers_to_one_prompt_share_its_patches(tiny):
+    import torch
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    from gr_vl.verl_ext.agent_loop import RememberingImages
+
+    processor = AutoProcessor.from_pretrained(tiny)
+    direct, calls = processor.image_processor, []
+
+    class Counting:
+        def __call__(self, images, **options):
+            calls.append(images)
+            return direct(images=images, **options)
+
+    remembering = RememberingImages(Counting())
+    image = Image.new("RGB", (56, 56), "red")
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: remembering(images=[image.copy()], return_tensors="pt"), range(8)))
+    assert len(calls) == 1
+    answers[0].pop("image_grid_thw")
+    expected = direct(images=[image], return_tensors="pt")
+    assert all(torch.equal(answers[1][name], expected[name]) for name in ("pixel_values", "image_grid_thw"))
+    remembering(images=[Image.new("RGB", (56, 56), "blue")], return_tensors="pt")
+    assert len(calls) == 2
 
 
 def test_loader_workers_is_still_needed(monkeypatch):

@@ -94,7 +94,7 @@ def unpinned_offload() -> None:
 
 
 def log_probs_at_once() -> None:
-    """On CPU, take the log-probabilities of all tokens in one call: without flash-attn verl takes them token by token."""
+    """On CPU, take the log-probabilities of all tokens at once: without flash-attn verl takes them one by one."""
     if torch.cuda.is_available():
         return
     _wrap_once(torch_functional, "logprobs_from_logits_v2", lambda _: functools.partial(_log_probs))

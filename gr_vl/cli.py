@@ -79,17 +79,7 @@ def pipeline(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 def _pipeline(recipe: str, overrides: list[str]) -> list[compose.Stage]:
-    names = compose.pipeline(recipe, overrides)
-    own: dict[str, list[str]] = {name: [] for name in names}
-    for item in overrides:
-        name, colon, rest = item.partition(":")
-        if not colon or "=" in name:
-            for items in own.values():
-                items.append(item)
-        elif name in own:
-            own[name].append(rest)
-        else:
-            raise ConfigError(f"{item}: {name!r} is no stage of this pipeline; it has: {', '.join(names)}")
+    own = compose.by_stage(compose.pipeline(recipe, overrides), overrides)
     return [compose.stage(recipe, name, items) for name, items in own.items()]
 
 

@@ -55,14 +55,18 @@ class Stage:
         return hashlib.sha256(OmegaConf.to_yaml(self.config, resolve=True).encode()).hexdigest()[:16]
 
 
+def recipe_homes() -> list[Path]:
+    """Where recipes are looked for by name."""
+    package = Path(__file__).parent
+    return [Path.cwd() / "recipes", package.parent / "recipes", package / "_recipes"]
+
+
 def recipe_folder(recipe: str) -> Path:
     """The folder of a recipe, by path or by name. Raises ConfigError that lists the known ones."""
-    package = Path(__file__).parent
-    homes = [Path.cwd() / "recipes", package.parent / "recipes", package / "_recipes"]
-    for folder in [Path(recipe), *(home / recipe for home in homes)]:
+    for folder in [Path(recipe), *(home / recipe for home in recipe_homes())]:
         if (folder / "common.yaml").is_file():
             return folder.resolve()
-    known = sorted({path.parent.name for home in homes for path in home.glob("*/common.yaml")})
+    known = sorted({path.parent.name for home in recipe_homes() for path in home.glob("*/common.yaml")})
     raise ConfigError(f"RECIPE={recipe!r} is neither a folder with a common.yaml nor one of: {', '.join(known)}")
 
 
@@ -97,6 +101,25 @@ def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     short, _ = _split([item for item in overrides if ":" not in item.split("=", 1)[0]])
     config = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
     return list(config.stages)
+
+
+def by_stage(names: Iterable[str], overrides: Iterable[str]) -> dict[str, list[str]]:
+    """The overrides of each stage: those of all, and its own, written STAGE:KEY=VALUE. ConfigError for another stage.
+
+    >>> by_stage(["sft", "rl"], ["seed=2", "rl:gr_vl.clip.kind=cosine"])
+    {'sft': ['seed=2'], 'rl': ['seed=2', 'gr_vl.clip.kind=cosine']}
+    """
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for item in overrides:
+        name, colon, rest = item.partition(":")
+        if not colon or "=" in name:
+            for items in own.values():
+                items.append(item)
+        elif name in own:
+            own[name].append(rest)
+        else:
+            raise ConfigError(f"{item}: {name!r} is no stage of this pipeline; it has: {', '.join(own)}")
+    return own
 
 
 def _groups(folder: Path, name: str) -> list[str]:

@@ -175,6 +175,8 @@ def test_check_tells_steps_clip_curve_and_rewards():
     assert (code, error) == (0, "")
     assert "rl: clip paper" in out
     assert "0.191 to 0 in 23 steps; 61% of them under 0.02" in out
+    # 0.2 x 22/22, 21/22, ..., 0: the last three of 23 are under 0.02.
+    assert "rl: gr_vl.clip.kind=paper leaves 61% of 23 steps nearly still; gr_vl.clip.kind=linear leaves 13%" in out
     # Both wrong, over the whole budget: beta 1 costs 1, beta 1/6 costs 36.
     rows = [line.split() for line in out.splitlines() if "0 of 2 right" in line]
     assert [row[-2] for row in rows] == ["-1", "-36"]

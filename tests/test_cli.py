@@ -130,7 +130,7 @@ def test_a_batch_of_more_rows_than_there_are(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check"]
+    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check", "ablate"]
 )
 def test_help_has_an_example(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["gr-vl", *([command] if command else []), "--help"])

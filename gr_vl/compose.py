@@ -5,12 +5,14 @@ overlay `<stage>/tiny.yaml`; `run=DIR`, `seed=N` and `config=NAME` are short for
 override.
 """
 
+import copy
 import difflib
 import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +91,11 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
     picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
     common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
-    config = default_config = _compose(folder, name, picked)
-    if common or rest:
-        config = _compose(folder, name, [*picked, *common, *rest], default_config)
-        _check_types(default_config, config, [*common, *rest])
+    plain_config = _default(folder, name, tuple(picked))
+    if not (common or rest):
+        return Stage(name, copy.deepcopy(plain_config))
+    config = _compose(folder, name, [*picked, *common, *rest], plain_config)
+    _check_types(plain_config, config, [*common, *rest])
     return Stage(name, config)
 
 
@@ -145,6 +148,12 @@ def _split(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         else:
             rest.append(item)
     return short, rest
+
+
+@cache
+def _default(folder: Path, name: str, picked: tuple[str, ...]) -> DictConfig:
+    """A stage without overrides; kept, since the variants of a grid start from the same one, which takes a while."""
+    return _compose(folder, name, list(picked))
 
 
 def _compose(folder: Path, name: str, overrides: list[str], known: DictConfig | None = None) -> DictConfig:

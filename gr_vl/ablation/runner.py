@@ -89,12 +89,10 @@ def _verify_stage(cell: Cell, stage: Stage) -> None:
     if stage.folder.is_symlink():
         raise ConfigError(
             f"cell {cell.name}: {stage.folder} belongs to {stage.folder.resolve().parent.name} by an earlier "
-            f"definition; remove {cell.folder} or choose another run=DIR"
+            f"definition; remove {stage.run} or choose another run=DIR"
         )
-    try:
-        launch.is_done(stage)
-    except ConfigError as error:
-        raise ConfigError(f"cell {cell.name}: {error}") from None
+    if found := launch.changed(stage):
+        raise ConfigError(f"cell {cell.name}: {found}; remove {stage.run} or choose another run=DIR")
 
 
 def _is_there(stage: Stage) -> bool:

@@ -46,7 +46,7 @@ def _about(found: Mapping[str, Any]) -> str:
 def _caution(found: Mapping[str, Any]) -> str:
     number = len(found["seeds"])
     return (
-        f"Intervals over seeds are Student's t of the paired differences, here over {number} seed{'s' * (number != 1)}: "
+        f"Intervals over seeds are Student's t of paired differences, here over {number} seed{'s' * (number != 1)}: "
         "over 3 they are wide, 4.3 standard errors each way. One that holds 0 does not tell the two apart. "
         "n/a: fewer than two seeds. "
         "Intervals over samples are a paired bootstrap of the two models of one seed as they are; they leave out how "

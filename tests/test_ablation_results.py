@@ -2,12 +2,14 @@
 
 import io
 import json
+import sys
 
 import pytest
 from ablations import finish, write_grid
 from factories import make_answer, make_sample, make_text, write_json
 from rich.console import Console
 
+from gr_vl import cli
 from gr_vl.ablation import grid, results, runner
 from gr_vl.ablation.plan import plan
 from gr_vl.data import io as corpora
@@ -88,8 +90,29 @@ def test_the_table_says_what_was_measured_and_on_what(filled):
     assert "| alone | 82.2 ± 16.8 | 82.2 ± 16.8 | - | 8.0 ± 0.0 | 0.0 ± 0.0 |" in text
     assert "| alone | -17.8 [-59.5, +23.9] | -17.8 [-59.5, +23.9] | - | -2.0 [-2.0, -2.0] |" in text
     assert "| alone | -33.3 [" in text
-    assert "over 3 they are wide" in text
+    assert "- full: nothing\n- alone: `concat:gr_vl.concat.share=0.0`" in text
+    assert "Over 3 they are wide" in text
     assert (root / "ablation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_shows_the_plan_and_then_the_table(filled, monkeypatch, capsys):
+    _, _, root = filled([1, 2, 3], skipped=("alone_seed3",))
+
+    def said(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gr-vl", "ablate", str(root.parent / "grid.yaml"), f"run={root}", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code
+        return capsys.readouterr().out
+
+    assert "6 cells, 15 stages in all" in said("--plan")
+    assert not (root / "ablation.md").exists()
+    # The last cell's stages are done, but nobody has answered there.
+    judge(next(cell for cell in filled([1, 2, 3])[1] if cell.name == "alone_seed3"), FLAGGED, 8)
+    out = said()
+    assert "cell 6 of 6  alone, seed 3: done before" in out
+    assert "| alone | 82.2 ± 16.8 |" in out
+    assert out.splitlines()[-1].startswith("done  ablate")
 
 
 def test_one_seed_has_no_interval_over_seeds(filled):

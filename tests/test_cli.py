@@ -89,6 +89,8 @@ def run(tmp_path_factory):
         pytest.param(("sft", RECIPE, "tiny"), ["'tiny'", "key=value"], id="an override without a value"),
         pytest.param(("report", "nowhere"), ["nowhere", "run.json", "run="], id="report: no run"),
         pytest.param(("check", *TINY, "gr_vl.device=tpu"), ["gr_vl.device='tpu'", "cpu"], id="check: no device"),
+        pytest.param(("ablate", "clap"), ["GRID='clap'", "clip, length, paper"], id="ablate: no such grid"),
+        pytest.param(("check", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="check: no such stage"),
         pytest.param(("pipeline", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="pipeline: no such stage"),
     ],
 )

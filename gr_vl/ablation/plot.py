@@ -20,7 +20,7 @@ def save(found: Mapping[str, Any], path: Path) -> None:
         _seeds(tokens, row, variant, "mean_output_tokens", 1)
         _interval(differences, row, variant)
     scores.set_xlabel("mean F1, %: seeds and mean")
-    differences.set_xlabel(f"points against {found['reference']}: mean, 95% over seeds")
+    differences.set_xlabel(f"mean F1 against {found['reference']}: mean, 95%")
     differences.axvline(0, color="#6b7280", linewidth=0.8, zorder=0)
     tokens.set_xlabel("output tokens: seeds and mean")
     scores.set_yticks(range(len(names)), names)

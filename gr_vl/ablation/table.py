@@ -15,7 +15,7 @@ COLUMNS = {
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The tables of `ablation.json`, F1 and unparsable answers in percent."""
+    """The tables of `ablation.json`."""
     variants, reference = found["variants"], found["reference"]
     titles = [title for title, _, _ in COLUMNS.values()]
     scores = [[name, *_cells(variant["spread"], _spread)] for name, variant in variants.items()]
@@ -39,15 +39,18 @@ def _about(found: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{count:,}" for count in found["samples"]) or "no"
     seeds = ", ".join(map(str, found["seeds"]))
     text = f"Recipe {found['recipe']}, model `{found['model']}`, seeds {seeds}, split {found['split'] or 'none'}"
-    text += f" with n = {counts} samples a seed, greedy answers. Settings of all: `{' '.join(found['overrides'])}`."
-    return text + (f" **Not finished:** {', '.join(found['missing'])}." if found["missing"] else "")
+    text += f" with n = {counts} samples a seed, greedy answers; F1 and unparsable answers in percent."
+    text += f" **Not finished:** {', '.join(found['missing'])}." if found["missing"] else ""
+    settings = {"all": found["overrides"]} | {name: v["overrides"] for name, v in found["variants"].items()}
+    lines = [f"- {name}: `{' '.join(items)}`" if items else f"- {name}: nothing" for name, items in settings.items()]
+    return "\n".join([text, "", "What each changes:", "", *lines])
 
 
 def _caution(found: Mapping[str, Any]) -> str:
     number = len(found["seeds"])
     return (
-        f"Intervals over seeds are Student's t of paired differences, here over {number} seed{'s' * (number != 1)}: "
-        "over 3 they are wide, 4.3 standard errors each way. One that holds 0 does not tell the two apart. "
+        f"Intervals over seeds are Student's t of paired differences, here over {number} seed{'s' * (number != 1)}. "
+        "Over 3 they are wide: 4.3 standard errors each way. One that holds 0 does not tell the two apart. "
         "n/a: fewer than two seeds. "
         "Intervals over samples are a paired bootstrap of the two models of one seed as they are; they leave out how "
         "much training itself varies."

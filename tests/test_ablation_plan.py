@@ -85,7 +85,7 @@ def test_a_variant_has_the_last_word(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        pytest.param({"overrides": ["gr_vl.sead=2"]}, ["overrides: gr_vl.sead", "gr_vl.seed?"], id="a key of all"),
+        pytest.param({"overrides": ["gr_vl.sead=2"]}, ["every cell: gr_vl.sead", "gr_vl.seed?"], id="a key of all"),
         pytest.param(
             {"variants": {"full": [], "odd": [f"{SHARE}=2.0"]}}, ["variant odd: ", "share=2.0"], id="a value of one"
         ),

@@ -114,7 +114,7 @@ def test_a_moved_folder_keeps_its_links(done):
         ),
         pytest.param(
             {"overrides": ["gr_vl.data.test=3"], "stages": ["data", "concat", "eval"]},
-            ["overrides: gr_vl.data.test"],
+            ["every cell: gr_vl.data.test"],
             id="a key that not every stage has",
         ),
         pytest.param(

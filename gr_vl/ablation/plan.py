@@ -63,7 +63,7 @@ def plan(grid: Grid, root: Path, overrides: Sequence[str] = ()) -> list[Cell]:
     """
     common = [*grid.overrides, *overrides]
     names = grid.stages or tuple(compose.pipeline(grid.recipe, common))
-    with _named("overrides"):
+    with _named("every cell"):
         own = compose.by_stage(names, common)
         variants = {SHARED: {name: _compose(grid.recipe, name, items) for name, items in own.items()}}
     for variant, changes in grid.variants.items():

@@ -3,17 +3,13 @@
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gr_vl import compose, display, launch
 from gr_vl.errors import ConfigError, GuardError, StageError
-
-if TYPE_CHECKING:
-    from gr_vl.ablation.grid import Grid
-    from gr_vl.ablation.plan import Cell
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -110,42 +106,24 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Folders of finished
     typer.echo(markdown(runs))
 
 
+@app.command(epilog="Example: gr-vl ablate clip run=runs/clip")
+def ablate(
+    grid: Annotated[str, typer.Argument(help="A file of recipes/ablations/, by name or by path.")],
+    overrides: Overrides = None,
+    dry: Annotated[bool, typer.Option("--plan", help="Check every cell, say what would run, and stop.")] = False,
+) -> None:
+    """Run a grid of variants times seeds, what they share once, and compare them. Run again to go on."""
+    from gr_vl.ablation import command
+
+    command.ablate(grid, overrides or [], _console(), dry=dry)
+
+
 @app.command(epilog="Example: gr-vl check guardreasoner_vl model=7b")
 def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Compose and validate every stage of a recipe, for every model unless one is named."""
     from gr_vl.inspection import show
 
     show(recipe, overrides or [], _console())
-
-
-@app.command(epilog="Example: gr-vl ablate clip run=runs/clip")
-def ablate(
-    grid: Annotated[str, typer.Argument(help="A file of recipes/ablations/, by name or by path.")],
-    overrides: Overrides = None,
-    dry: Annotated[bool, typer.Option("--plan", help="Check every cell and say what would run, and stop.")] = False,
-) -> None:
-    """Run a grid of variants times seeds, what they share once, and compare them. Run again to go on."""
-    from gr_vl.ablation import grid as grids
-    from gr_vl.ablation import plan, runner
-
-    wanted, items = grids.load(grid), overrides or []
-    named = [Path(item.removeprefix("run=")) for item in items if item.startswith("run=")]
-    root = named[-1] if named else Path("runs") / wanted.name
-    cells = plan.plan(wanted, root, [item for item in items if not item.startswith("run=")])
-    if dry:
-        runner.verify(cells)
-        runner.show(cells, _console())
-        return
-    _ablate(wanted, cells, root)
-
-
-def _ablate(wanted: "Grid", cells: "list[Cell]", root: Path) -> None:
-    from gr_vl.ablation import results, runner
-
-    console = _console()
-    runner.run(cells, console, lambda: results.write(wanted, cells, root))
-    typer.echo((root / "ablation.md").read_text())
-    console.print(f"[green]done[/]  ablate   {root / 'ablation.md'}  {root / 'ablation.json'}", highlight=False)
 
 
 def main() -> None:

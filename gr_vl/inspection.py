@@ -1,6 +1,5 @@
 """`gr-vl check`: what a recipe amounts to, before anything is loaded."""
 
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -54,7 +53,7 @@ def show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> No
 def _advice(clip: ClipSchedule, steps: int) -> str:
     """What to do about a run of which most would stand still."""
     still = f"gr_vl.clip.kind={clip.kind} leaves {clip.still(steps):.0%} of {steps} steps nearly still"
-    even = replace(clip, kind="linear").still(steps)
+    even = ClipSchedule("linear", clip.epsilon, clip.final, clip.epsilon_high).still(steps)
     if clip.kind != "linear" and even <= MOST:
         return f"{still}; gr_vl.clip.kind=linear leaves {even:.0%}"
     return f"{still}; raise gr_vl.clip.epsilon={clip.epsilon:g}, the paper's is 0.2"

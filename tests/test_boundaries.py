@@ -30,10 +30,10 @@ def test_only_the_adapter_imports_verl():
     "module",
     [
         "gr_vl.cli",
+        "gr_vl.ablation.results",
         "gr_vl.checks",
         "gr_vl.augment.concat",
         "gr_vl.evaluation.report",
-        "gr_vl.ablation.results",
         "gr_vl.data.demo",
         "rewards",
     ],

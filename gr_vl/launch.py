@@ -84,7 +84,9 @@ def launch(stage: Stage) -> Iterator[State]:
         "config_hash": stage.hash,
         "counts": json.loads((stage.folder / "counts.json").read_text()),
     }
-    (stage.folder / "stage.json").write_text(json.dumps(record, indent=2))
+    part = stage.folder / "stage.json.part"
+    part.write_text(json.dumps(record, indent=2))
+    part.replace(stage.folder / "stage.json")
 
 
 def _start(stage: Stage) -> subprocess.Popen[bytes]:

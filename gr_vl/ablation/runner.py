@@ -23,8 +23,10 @@ RECORD = "cell.json"
 
 
 def run(cells: Sequence[Cell], console: Console, finished: Callable[[], Any]) -> None:
-    """Run what is missing; `finished` is called after every cell. Raises ConfigError before anything is run when a
-    cell on disk was begun with other settings, StageError when a stage fails.
+    """Run what is missing; `finished` is called after every cell that was not done, and after the last.
+
+    Raises ConfigError before anything is run when a cell on disk was begun with other settings, StageError when a
+    stage fails.
     """
     verify(cells)
     for number, cell in enumerate(cells, start=1):
@@ -32,7 +34,8 @@ def run(cells: Sequence[Cell], console: Console, finished: Callable[[], Any]) ->
         what = f"{', '.join(missing)} to run{_time_left(cells[number - 1 :])}" if missing else "done before"
         console.print(f"cell {number} of {len(cells)}  {cell.variant}, seed {cell.seed}: {what}", highlight=False)
         run_cell(cell, console)
-        finished()
+        if missing or number == len(cells):
+            finished()
 
 
 def show(cells: Sequence[Cell], console: Console) -> None:
@@ -52,7 +55,9 @@ def run_cell(cell: Cell, console: Console) -> None:
     """Run the stages of a cell that are not done, in order, each in its place."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     record = {"variant": cell.variant, "seed": cell.seed, "digests": dict(cell.digests)}
-    (cell.folder / RECORD).write_text(json.dumps(record, indent=2))
+    part = cell.folder / f"{RECORD}.part"
+    part.write_text(json.dumps(record, indent=2))
+    part.replace(cell.folder / RECORD)
     for stage in cell.stages:
         if not _is_there(stage):
             display.follow(stage.name, launch.launch(stage), console)

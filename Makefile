@@ -6,6 +6,7 @@ RECIPE ?= guardreasoner_vl
 MODEL ?= tiny
 RUN ?= runs/$(RECIPE)_$(MODEL)
 SEED ?= 1
+GRID ?= paper
 ARGS ?=
 export OMP_NUM_THREADS ?= 2
 
@@ -15,7 +16,7 @@ STAGES := data base sft mine concat rl eval
 GR_VL := $(BIN)/gr-vl
 COMMON = $(RECIPE) model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
 
-.PHONY: help setup demo seeds check test test-fast lint format types clean $(STAGES) rl_eco report
+.PHONY: help setup demo seeds ablate check test test-fast lint format types clean $(STAGES) rl_eco report
 
 help: ## List the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,6 +40,9 @@ demo: $(READY) ## The whole pipeline on CPU: corpus, tiny model, SFT, mining, RL
 seeds: $(READY) ## The demo for three seeds, and a table of them
 	for seed in 1 2 3; do $(GR_VL) pipeline $(RECIPE) model=tiny run=runs/demo_seed$$seed seed=$$seed $(ARGS) || exit $$?; done
 	$(GR_VL) compare runs/demo_seed1 runs/demo_seed2 runs/demo_seed3
+
+ablate: $(READY) ## A grid of variants times seeds, compared: GRID=paper|clip|length or a file
+	$(GR_VL) ablate $(GRID) $(ARGS)
 
 $(STAGES): $(READY)
 	$(GR_VL) $@ $(COMMON)

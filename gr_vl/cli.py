@@ -79,17 +79,7 @@ def pipeline(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 def _pipeline(recipe: str, overrides: list[str]) -> list[compose.Stage]:
-    names = compose.pipeline(recipe, overrides)
-    own: dict[str, list[str]] = {name: [] for name in names}
-    for item in overrides:
-        name, colon, rest = item.partition(":")
-        if not colon or "=" in name:
-            for items in own.values():
-                items.append(item)
-        elif name in own:
-            own[name].append(rest)
-        else:
-            raise ConfigError(f"{item}: {name!r} is no stage of this pipeline; it has: {', '.join(names)}")
+    own = compose.by_stage(compose.pipeline(recipe, overrides), overrides)
     return [compose.stage(recipe, name, items) for name, items in own.items()]
 
 
@@ -114,6 +104,18 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Folders of finished
     from gr_vl.evaluation.compare import markdown
 
     typer.echo(markdown(runs))
+
+
+@app.command(epilog="Example: gr-vl ablate clip run=runs/clip")
+def ablate(
+    grid: Annotated[str, typer.Argument(help="A file of recipes/ablations/, by name or by path.")],
+    overrides: Overrides = None,
+    dry: Annotated[bool, typer.Option("--plan", help="Check every cell, say what would run, and stop.")] = False,
+) -> None:
+    """Run a grid of variants times seeds, what they share once, and compare them. Run again to go on."""
+    from gr_vl.ablation import command
+
+    command.ablate(grid, overrides or [], _console(), dry=dry)
 
 
 @app.command(epilog="Example: gr-vl check guardreasoner_vl model=7b")

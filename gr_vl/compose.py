@@ -5,12 +5,14 @@ overlay `<stage>/tiny.yaml`; `run=DIR`, `seed=N` and `config=NAME` are short for
 override.
 """
 
+import copy
 import difflib
 import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +57,18 @@ class Stage:
         return hashlib.sha256(OmegaConf.to_yaml(self.config, resolve=True).encode()).hexdigest()[:16]
 
 
+def recipe_homes() -> list[Path]:
+    """Where recipes are looked for by name."""
+    package = Path(__file__).parent
+    return [Path.cwd() / "recipes", package.parent / "recipes", package / "_recipes"]
+
+
 def recipe_folder(recipe: str) -> Path:
     """The folder of a recipe, by path or by name. Raises ConfigError that lists the known ones."""
-    package = Path(__file__).parent
-    homes = [Path.cwd() / "recipes", package.parent / "recipes", package / "_recipes"]
-    for folder in [Path(recipe), *(home / recipe for home in homes)]:
+    for folder in [Path(recipe), *(home / recipe for home in recipe_homes())]:
         if (folder / "common.yaml").is_file():
             return folder.resolve()
-    known = sorted({path.parent.name for home in homes for path in home.glob("*/common.yaml")})
+    known = sorted({path.parent.name for home in recipe_homes() for path in home.glob("*/common.yaml")})
     raise ConfigError(f"RECIPE={recipe!r} is neither a folder with a common.yaml nor one of: {', '.join(known)}")
 
 
@@ -85,10 +91,11 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
     picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
     common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
-    config = default_config = _compose(folder, name, picked)
-    if common or rest:
-        config = _compose(folder, name, [*picked, *common, *rest], default_config)
-        _check_types(default_config, config, [*common, *rest])
+    plain_config = _default(folder, name, tuple(picked))
+    if not (common or rest):
+        return Stage(name, copy.deepcopy(plain_config))
+    config = _compose(folder, name, [*picked, *common, *rest], plain_config)
+    _check_types(plain_config, config, [*common, *rest])
     return Stage(name, config)
 
 
@@ -97,6 +104,25 @@ def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     short, _ = _split([item for item in overrides if ":" not in item.split("=", 1)[0]])
     config = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
     return list(config.stages)
+
+
+def by_stage(names: Iterable[str], overrides: Iterable[str]) -> dict[str, list[str]]:
+    """The overrides of each stage: those of all, and its own, written STAGE:KEY=VALUE. ConfigError for another stage.
+
+    >>> by_stage(["sft", "rl"], ["seed=2", "rl:gr_vl.clip.kind=cosine"])
+    {'sft': ['seed=2'], 'rl': ['seed=2', 'gr_vl.clip.kind=cosine']}
+    """
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for item in overrides:
+        name, colon, rest = item.partition(":")
+        if not colon or "=" in name:
+            for items in own.values():
+                items.append(item)
+        elif name in own:
+            own[name].append(rest)
+        else:
+            raise ConfigError(f"{item}: {name!r} is no stage of this pipeline; it has: {', '.join(own)}")
+    return own
 
 
 def _groups(folder: Path, name: str) -> list[str]:
@@ -122,6 +148,12 @@ def _split(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         else:
             rest.append(item)
     return short, rest
+
+
+@cache
+def _default(folder: Path, name: str, picked: tuple[str, ...]) -> DictConfig:
+    """A stage without overrides; kept, since the variants of a grid start from the same one, which takes a while."""
+    return _compose(folder, name, list(picked))
 
 
 def _compose(folder: Path, name: str, overrides: list[str], known: DictConfig | None = None) -> DictConfig:

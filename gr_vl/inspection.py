@@ -6,14 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from gr_vl import checks, compose
-from gr_vl.clipping import ClipSchedule
+from gr_vl.clipping import STILL, ClipSchedule
 from gr_vl.schema import Label, Task
 from rewards import SafetyReward
 
+MOST = 0.5
+"""A run of which more than this share stands still is warned about."""
 PLAIN_STEPS = 23
 """Steps that a curve is drawn for when the number of samples is not known yet: 12,000 samples by 512 (paper)."""
-STILL = 0.02
-"""A clip range below this hardly lets a token's probability move."""
 
 
 def show(recipe: str, overrides: list[str], console: Console) -> None:
@@ -23,26 +23,40 @@ def show(recipe: str, overrides: list[str], console: Console) -> None:
     for model in named or compose.models(recipe, "rl"):
         table = Table("stage", "what it amounts to", title=f"{recipe}, model={model}", title_justify="left")
         schedules = []
-        for name in compose.pipeline(recipe, [f"model={model}"]):
-            stage = compose.stage(recipe, name, [*others, f"model={model}"])
+        names = compose.pipeline(recipe, [f"model={model}"])
+        for name, items in compose.by_stage(names, [*others, f"model={model}"]).items():
+            stage = compose.stage(recipe, name, items)
             facts = checks.check(stage, files=False)
             if "clip" in facts:
                 schedules.append((name, facts["clip"], facts["steps"] or PLAIN_STEPS, facts["reward"]))
             table.add_row(name, ", ".join(f"{k}: {v}" for k, v in facts.items() if k not in ("clip", "reward")))
         console.print(table)
         for name, clip, steps, reward in schedules:
-            _show_clip(name, clip, steps, console)
+            show_clip(name, clip, steps, console)
             _show_reward(name, reward, stage.config.gr_vl.dialect, console)
 
 
-def _show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> None:
-    curve = clip.curve(steps)
+def show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> None:
+    """Draw the curve of a stage, and warn when most of its steps would hardly move the model."""
+    curve, share = clip.curve(steps), clip.still(steps)
     bars = "▁▂▃▄▅▆▇█"
     points = [curve[round(i * (steps - 1) / 39)] for i in range(40)] if steps > 1 else curve
     line = "".join(bars[min(int(value / clip.epsilon * len(bars)), len(bars) - 1)] for value in points)
-    share = sum(value < STILL for value in curve) / steps
     text = f"{name}: clip {clip.kind} {line} {curve[0]:.3f} to {curve[-1]:.3g} in {steps} steps"
+    if clip.epsilon_high is not None:
+        text += f", upwards {clip.epsilon_high / clip.epsilon:.3g} times as far"
     console.print(f"{text}; {share:.0%} of them under {STILL}", highlight=False)
+    if share > MOST:
+        console.print(f"[yellow]warning[/] {name}: {_advice(clip, steps)}", highlight=False)
+
+
+def _advice(clip: ClipSchedule, steps: int) -> str:
+    """What to do about a run of which most would stand still."""
+    still = f"gr_vl.clip.kind={clip.kind} leaves {clip.still(steps):.0%} of {steps} steps nearly still"
+    even = ClipSchedule("linear", clip.epsilon, clip.final, clip.epsilon_high).still(steps)
+    if clip.kind != "linear" and even <= MOST:
+        return f"{still}; gr_vl.clip.kind=linear leaves {even:.0%}"
+    return f"{still}; raise gr_vl.clip.epsilon={clip.epsilon:g}, the paper's is 0.2"
 
 
 def _show_reward(name: str, settings: dict[str, Any], dialect: str, console: Console) -> None:

@@ -43,18 +43,22 @@ class State:
 
 def is_done(stage: Stage) -> bool:
     """Whether the stage ended with these settings. Raises ConfigError when its folder holds a run with others."""
-    saved = stage.folder / "config.yaml"
-    if saved.is_file():
-        before, now = leaves(OmegaConf.load(saved)), leaves(stage.config)
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-        if changed:
-            key = changed[0]
-            raise ConfigError(
-                f"{key}={now.get(key)!r}: {stage.folder} was made with {before.get(key)!r}"
-                f"{f' (and {len(changed) - 1} more keys differ)' if len(changed) > 1 else ''}; "
-                f"choose another run=DIR or remove that folder"
-            )
+    if found := changed(stage):
+        raise ConfigError(f"{found}; choose another run=DIR or remove that folder")
     return (stage.folder / "stage.json").is_file()
+
+
+def changed(stage: Stage) -> str | None:
+    """What differs between the stage's settings and those that its folder was made with, in words; None if nothing."""
+    saved = stage.folder / "config.yaml"
+    if not saved.is_file():
+        return None
+    before, now = leaves(OmegaConf.load(saved)), leaves(stage.config)
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if not keys:
+        return None
+    more = f" (and {len(keys) - 1} more keys differ)" if len(keys) > 1 else ""
+    return f"{keys[0]}={now.get(keys[0])!r}: {stage.folder} was made with {before.get(keys[0])!r}{more}"
 
 
 def launch(stage: Stage) -> Iterator[State]:
@@ -80,7 +84,9 @@ def launch(stage: Stage) -> Iterator[State]:
         "config_hash": stage.hash,
         "counts": json.loads((stage.folder / "counts.json").read_text()),
     }
-    (stage.folder / "stage.json").write_text(json.dumps(record, indent=2))
+    part = stage.folder / "stage.json.part"
+    part.write_text(json.dumps(record, indent=2))
+    part.replace(stage.folder / "stage.json")
 
 
 def _start(stage: Stage) -> subprocess.Popen[bytes]:

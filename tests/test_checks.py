@@ -89,6 +89,7 @@ def with_settings(name, model, settings):
         pytest.param("rl", {ROOM: 319}, ["=319", "= 320", "raise it to 320"], id="rl: answers do not fit"),
         pytest.param("rl", {"gr_vl.clip.kind": "square"}, ["='square'", "paper, constant"], id="rl: no schedule"),
         pytest.param("rl", {"gr_vl.clip.epsilon": 1.0}, ["=1.0", "try 0.2"], id="rl: a range of one"),
+        pytest.param("rl", {"gr_vl.clip.epsilon_high": "far"}, ["=far", "try 0.28"], id="rl: an upper bound in words"),
         pytest.param("rl", {"gr_vl.clip.final": 0.5}, ["=0.5", "epsilon=0.2"], id="rl: a range that grows"),
         pytest.param("rl", {"gr_vl.reward.length": "log"}, ["='log'", "paper, price"], id="rl: no length term"),
         pytest.param("rl", {"gr_vl.reward.price.price": 0.5}, ["=0.5", "[0, 0.5)", "lower it"], id="rl: too dear"),

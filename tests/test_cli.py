@@ -89,6 +89,8 @@ def run(tmp_path_factory):
         pytest.param(("sft", RECIPE, "tiny"), ["'tiny'", "key=value"], id="an override without a value"),
         pytest.param(("report", "nowhere"), ["nowhere", "run.json", "run="], id="report: no run"),
         pytest.param(("check", *TINY, "gr_vl.device=tpu"), ["gr_vl.device='tpu'", "cpu"], id="check: no device"),
+        pytest.param(("ablate", "clap"), ["GRID='clap'", "clip, length, paper"], id="ablate: no such grid"),
+        pytest.param(("check", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="check: no such stage"),
         pytest.param(("pipeline", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="pipeline: no such stage"),
     ],
 )
@@ -130,7 +132,7 @@ def test_a_batch_of_more_rows_than_there_are(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check"]
+    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check", "ablate"]
 )
 def test_help_has_an_example(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["gr-vl", *([command] if command else []), "--help"])
@@ -175,6 +177,8 @@ def test_check_tells_steps_clip_curve_and_rewards():
     assert (code, error) == (0, "")
     assert "rl: clip paper" in out
     assert "0.191 to 0 in 23 steps; 61% of them under 0.02" in out
+    # 0.2 x 22/22, 21/22, ..., 0: the last three of 23 are under 0.02.
+    assert "rl: gr_vl.clip.kind=paper leaves 61% of 23 steps nearly still; gr_vl.clip.kind=linear leaves 13%" in out
     # Both wrong, over the whole budget: beta 1 costs 1, beta 1/6 costs 36.
     rows = [line.split() for line in out.splitlines() if "0 of 2 right" in line]
     assert [row[-2] for row in rows] == ["-1", "-36"]

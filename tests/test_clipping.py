@@ -57,9 +57,46 @@ def test_the_range_never_grows_and_stays_below_epsilon(kind, total):
     assert 0 <= curve[-1] <= curve[0] <= 0.2
 
 
-@pytest.mark.parametrize(("total", "percent"), [(23, 61), (1000, 93)])
+@pytest.mark.parametrize(("total", "percent"), [(23, 61), (100, 80), (1000, 93)])
 def test_the_papers_schedule_is_not_scale_free(total, percent):
-    assert round(100 * sum(value < 0.02 for value in ClipSchedule().curve(total)) / total) == percent
+    assert round(100 * ClipSchedule().still(total)) == percent
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share"),
+    [
+        # 0.2 x 7/7, 6/7, ..., 1/7 = 0.029, 0: the last alone is under 0.02.
+        pytest.param(ClipSchedule("linear"), 1 / 8, id="a line is still at its end"),
+        pytest.param(ClipSchedule("linear", 0.2, 0.05), 0.0, id="a line that ends wide never is"),
+        pytest.param(ClipSchedule("constant", 0.01), 1.0, id="a narrow range always is"),
+        pytest.param(ClipSchedule("constant", 0.01, epsilon_high=0.03), 0.0, id="the wider bound decides"),
+    ],
+)
+def test_the_share_of_steps_that_stand_still(schedule, share):
+    assert schedule.still(8) == share
+
+
+@pytest.mark.parametrize(
+    ("schedule", "bounds"),
+    [
+        pytest.param(ClipSchedule("constant"), [(0.2, 0.2)] * 3, id="one epsilon gives equal bounds"),
+        pytest.param(ClipSchedule("constant", 0.2, epsilon_high=0.28), [(0.2, 0.28)] * 3, id="clip-higher of DAPO"),
+        pytest.param(ClipSchedule("constant", 0.2, epsilon_high=0.1), [(0.2, 0.1)] * 3, id="a lower upper bound"),
+        # 0.2, 0.15, 0.1 and three halves of each.
+        pytest.param(
+            ClipSchedule("linear", 0.2, 0.1, 0.3), [(0.2, 0.3), (0.15, 0.225), (0.1, 0.15)], id="both shrink alike"
+        ),
+        # 0.2 x 2/3, x 1/3, x 0.
+        pytest.param(
+            ClipSchedule("paper", epsilon_high=0.4),
+            [(0.4 / 3, 0.8 / 3), (0.4 / 9, 0.8 / 9), (0.0, 0.0)],
+            id="the paper's shape for both",
+        ),
+    ],
+)
+def test_the_two_bounds_of_three_steps(schedule, bounds):
+    seen = [bound for step in (1, 2, 3) for bound in schedule.bounds(step, 3)]
+    assert seen == pytest.approx([bound for pair in bounds for bound in pair])
 
 
 @pytest.mark.parametrize("step", [-1, 0, 24])
@@ -77,6 +114,9 @@ def test_a_step_outside_of_the_run_is_refused(step):
         pytest.param({"epsilon": math.nan}, "epsilon=nan", id="not a number"),
         pytest.param({"kind": "linear", "final": 0.3}, "final=0.3", id="an end above the start"),
         pytest.param({"kind": "linear", "final": -0.1}, "final=-0.1", id="a negative end"),
+        pytest.param({"epsilon_high": 0.0}, "epsilon_high=0.0", id="no upper range"),
+        pytest.param({"epsilon_high": math.nan}, "epsilon_high=nan", id="an upper bound that is no number"),
+        pytest.param({"epsilon_high": "wide"}, "epsilon_high=wide", id="an upper bound in words"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -159,7 +159,7 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
         raise ConfigError(f"gr_vl.eval.unparsable={unparsable!r} is unknown; use one of: {', '.join(UNPARSABLE)}")
     if not judged:
         raise DataError("there is no sample to measure; choose a split that holds some")
-    cells = np.array([[_cell(item, task, unparsable) for task in TASKS] for item in judged])
+    cells = _cells(judged, unparsable)
     failures = Counter(item.outcome.reason for item in judged if isinstance(item.outcome, ParseFailure))
     return Evaluation(
         overall=_scores(cells),
@@ -169,8 +169,21 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
         n=len(judged),
         not_well_formed=sum(not item.well_formed for item in judged) / len(judged),
         mean_output_tokens=sum(item.answer.tokens for item in judged) / len(judged),
-        mean_f1_interval=_interval(cells, seed),
+        mean_f1_interval=_quantiles(_mean_f1(*_resamples(cells, seed))),
     )
+
+
+def difference_interval(
+    judged: Sequence[Judged], reference: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0
+) -> tuple[float, float] | None:
+    """Paired bootstrap interval (95%) of the difference in `mean_f1` of two guards on the same samples.
+
+    A resample draws samples, each with both answers. None when F1 cannot be measured; DataError when samples differ.
+    """
+    if [item.sample.id for item in judged] != [item.sample.id for item in reference]:
+        raise DataError("two guards answered different samples; evaluate both on the same split")
+    kinds, draws = _resamples(np.hstack([_cells(judged, unparsable), _cells(reference, unparsable)]), seed)
+    return _quantiles(_mean_f1(kinds[:, : len(TASKS)], draws) - _mean_f1(kinds[:, len(TASKS) :], draws))
 
 
 def evaluate(
@@ -183,6 +196,10 @@ def evaluate(
 ) -> Evaluation:
     """Samples and greedy answers to scores."""
     return score(judge(samples, answers, dialect), unparsable=unparsable, seed=seed)
+
+
+def _cells(judged: Sequence[Judged], unparsable: str) -> _Cells:
+    return np.array([[_cell(item, task, unparsable) for task in TASKS] for item in judged])
 
 
 def _cell(item: Judged, task: Task, unparsable: str) -> int:
@@ -210,16 +227,25 @@ def _grouped(cells: _Cells, judged: Sequence[Judged], key: Callable[[Judged], An
     return {name: _scores(cells[[other == name for other in keys]]) for name in sorted(set(keys))}
 
 
-def _interval(cells: _Cells, seed: int, resamples: int = 1000) -> tuple[float, float] | None:
+def _resamples(cells: _Cells, seed: int, resamples: int = 1000) -> tuple[_Cells, NDArray[np.int64]]:
     # Samples of the same cells are interchangeable, so drawing how often each combination occurs is the bootstrap.
     kinds, counts = np.unique(cells, axis=0, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(cells), counts / len(cells), size=resamples)
+    return kinds, np.random.default_rng(seed).multinomial(len(cells), counts / len(cells), size=resamples)
+
+
+def _mean_f1(kinds: _Cells, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each draw; not a number where no task can be measured."""
     tp, fp, fn = (draws @ (kinds == cell) for cell in (_TP, _FP, _FN))
     known = tp + fn > 0
     f1 = np.where(known, 2 * tp / np.maximum(2 * tp + fp + fn, 1), 0.0)
     tasks = known.sum(axis=1)
-    means = f1.sum(axis=1)[tasks > 0] / tasks[tasks > 0]
-    if not len(means):
+    means: NDArray[np.float64] = np.where(tasks > 0, f1.sum(axis=1) / np.maximum(tasks, 1), np.nan)
+    return means
+
+
+def _quantiles(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    known = values[~np.isnan(values)]
+    if not len(known):
         return None
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)

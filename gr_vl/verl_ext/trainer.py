@@ -22,9 +22,11 @@ from gr_vl.clipping import ClipSchedule
 
 
 def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Any, dict[str, Any]]:
-    """verl's policy loss, which also tells the clip range that it used."""
+    """verl's policy loss, which also tells the clip range that it used, and the upper bound's where that differs."""
     loss, metrics = ppo_loss(config=config, model_output=model_output, data=data, dp_group=dp_group)
-    metrics["actor/clip_range"] = Metric(value=config.clip_ratio, aggregation=AggregationType.MEAN)
+    metrics["actor/clip_range"] = Metric(value=config.clip_ratio_low, aggregation=AggregationType.MEAN)
+    if config.clip_ratio_high != config.clip_ratio_low:
+        metrics["actor/clip_range_high"] = Metric(value=config.clip_ratio_high, aggregation=AggregationType.MEAN)
     return loss, metrics
 
 
@@ -48,10 +50,8 @@ class GuardTrainer(PPOTrainerSync):
     def on_step_begin(self) -> None:
         """Set this step's clip range on every worker."""
         super().on_step_begin()
-        epsilon = self.clip_schedule.at(self.global_steps, self.total_training_steps)
-        config = dataclasses.replace(
-            self._actor_config, clip_ratio=epsilon, clip_ratio_low=epsilon, clip_ratio_high=epsilon
-        )
+        low, high = self.clip_schedule.bounds(self.global_steps, self.total_training_steps)
+        config = dataclasses.replace(self._actor_config, clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high)
         self.actor_rollout_wg.set_loss_fn(partial(clipped_loss, config=config))
 
     def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:

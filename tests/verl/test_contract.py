@@ -137,6 +137,21 @@ def test_the_clip_range_is_three_fields_of_a_frozen_configuration():
     assert {"clip_ratio", "clip_ratio_low", "clip_ratio_high"} <= names
 
 
+def test_the_loss_clips_at_each_bound():
+    import torch
+
+    config = SimpleNamespace(
+        clip_ratio=0.1, clip_ratio_low=0.1, clip_ratio_high=0.3, get=lambda name, default: default, global_batch_info={}
+    )
+    ratio, advantages = torch.tensor([[1.5, 0.5]]), torch.tensor([[1.0, -1.0]])
+    loss, metrics = found("verl.trainer.ppo.core_algos", "compute_policy_loss_vanilla")(
+        torch.zeros(1, 2), ratio.log(), advantages, torch.ones(1, 2), "token-mean", config
+    )
+    # A good token may rise to 1.3, a bad one is pushed down to 0.9: the mean of -1.3 and 0.9.
+    assert loss.item() == pytest.approx(-0.2)
+    assert metrics["actor/pg_clipfrac"] == 1.0
+
+
 def test_the_replay_buffer_polls_at_an_interval_that_can_be_set():
     buffer = found("verl.trainer.ppo.v1.replay_buffer", "ReplayBuffer")
     assert inspect.signature(buffer).parameters["poll_interval"].default == 2.0

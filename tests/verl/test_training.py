@@ -133,6 +133,8 @@ def test_the_clip_range_inside_the_workers_is_the_schedule_before_and_after_a_re
     # By hand: 0.2 x 3/4, x 2/4, x 1/4, x 0/4.
     seen = [data["actor/clip_range"] for _, data in sorted(last_words(rl / "rl").items())]
     assert seen == pytest.approx([0.15, 0.075, 0.01875, 0.0], abs=1e-9)
+    # Equal bounds are one number.
+    assert "actor/clip_range_high" not in last_words(rl / "rl")[1]
 
 
 def test_rl_reports_every_term_of_the_reward(rl):
@@ -176,7 +178,7 @@ def test_rollouts_of_every_step_are_on_disk_with_their_truth(rl):
             assert line["input"] in prompts
 
 
-def test_rl_of_texts_alone_on_two_ranks(sft, tmp_path):
+def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_of_its_own(sft, tmp_path):
     texts = [sample for sample in io.read(sft / "data" / "train.parquet") if not sample.images]
     io.write(tmp_path / "texts.parquet", texts[:8])
     shutil.copytree(sft / "sft" / "model", tmp_path / "sft" / "model")
@@ -186,12 +188,18 @@ def test_rl_of_texts_alone_on_two_ranks(sft, tmp_path):
         tmp_path,
         *RL,
         f"data.train_files={tmp_path / 'texts.parquet'}",
+        "gr_vl.clip.kind=cosine",
+        "gr_vl.clip.final=0.1",
+        "gr_vl.clip.epsilon_high=0.3",
         "trainer.n_gpus_per_node=2",
         "trainer.total_training_steps=2",
         "trainer.save_freq=2",
     )
     assert sorted(last_words(tmp_path / "rl")) == [1, 2]
-    assert last_words(tmp_path / "rl")[1]["actor/clip_range"] == pytest.approx(0.1, abs=1e-9)
+    # From 0.2 to 0.1, and half as much again upwards.
+    seen = [last_words(tmp_path / "rl")[step] for step in (1, 2)]
+    assert [data["actor/clip_range"] for data in seen] == pytest.approx([0.2, 0.1], abs=1e-9)
+    assert [data["actor/clip_range_high"] for data in seen] == pytest.approx([0.3, 0.15], abs=1e-9)
     shards = (tmp_path / "rl" / "checkpoints" / "global_step_2" / "actor").glob("model_world_size_2_rank_*.pt")
     assert len(list(shards)) == 2
     assert (tmp_path / "rl" / "model" / "config.json").is_file()

@@ -1,0 +1,30 @@
+"""`gr-vl ablate`: from a grid's name to its table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from gr_vl.ablation import grid, plan, runner
+
+
+def ablate(name: str, overrides: Sequence[str], console: Console, *, dry: bool) -> None:
+    """Plan a grid below run=DIR, or runs/NAME, and run what is missing of it; `dry` stops after the plan."""
+    wanted = grid.load(name)
+    root, rest = Path("runs") / wanted.name, []
+    for item in overrides:
+        if item.startswith("run="):
+            root = Path(item.removeprefix("run="))
+        else:
+            rest.append(item)
+    cells = plan.plan(wanted, root, rest)
+    if dry:
+        runner.verify(cells)
+        runner.show(cells, console)
+        return
+    # Only now: scipy and matplotlib take a second, and a mistake should not.
+    from gr_vl.ablation import results
+
+    runner.run(cells, console, lambda: results.write(wanted, cells, root))
+    console.print((root / "ablation.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"[green]done[/]  ablate   {root / 'ablation.md'}  {root / 'ablation.json'}", highlight=False)

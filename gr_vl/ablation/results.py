@@ -1,0 +1,95 @@
+"""What a grid has shown so far, from the answers of its cells: `ablation.json`, `ablation.md` and `ablation.png`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gr_vl.ablation import plot, table
+from gr_vl.ablation.grid import Grid
+from gr_vl.ablation.plan import Cell
+from gr_vl.ablation.runner import is_done
+from gr_vl.ablation.statistics import difference, spread
+from gr_vl.errors import DataError
+from gr_vl.evaluation import run_folder
+from gr_vl.evaluation.metrics import Judged, difference_interval
+
+METRICS = ("mean_f1", "prompt_f1", "response_f1", "mean_output_tokens", "parse_failure_rate")
+Answers = dict[tuple[str, int], list[Judged]]
+
+
+def write(grid: Grid, cells: Sequence[Cell], root: Path) -> Path:
+    """Write the three files into `root`; returns the table's path. Cells that are not done are named in them."""
+    found = collect(grid, cells)
+    for name, content in (
+        ("ablation.json", json.dumps(found, indent=2) + "\n"),
+        ("ablation.md", table.markdown(found)),
+    ):
+        part = root / f"{name}.part"
+        part.write_text(content, encoding="utf-8")
+        part.replace(root / name)
+    plot.save(found, root / "ablation.png")
+    return root / "ablation.md"
+
+
+def collect(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The content of `ablation.json`. Raises DataError when a finished cell cannot be scored."""
+    done = [cell for cell in cells if is_done(cell)]
+    splits, scores, answers = set(), {}, Answers()
+    for cell in done:
+        split, scores[cell.variant, cell.seed], answers[cell.variant, cell.seed] = _read(cell, grid.score)
+        splits.add(split)
+    return {
+        "name": grid.name,
+        "recipe": grid.recipe,
+        "model": grid.score,
+        "overrides": list(grid.overrides),
+        "split": ", ".join(sorted(splits)),
+        "samples": sorted({int(score["n"]) for score in scores.values()}),
+        "seeds": list(grid.seeds),
+        "reference": grid.reference,
+        "missing": [cell.name for cell in cells if cell not in done],
+        "variants": {variant: _variant(grid, variant, scores, answers) for variant in grid.variants},
+    }
+
+
+def _read(cell: Cell, model: str) -> tuple[str, dict[str, Any], list[Judged]]:
+    folder = run_folder.load(cell.folder)
+    for split, models in folder.judged.items():
+        if model in models:
+            return split, dict(folder.evaluations[split][model].summary()), models[model]
+    raise DataError(f"{cell.folder}: no answers of {model} that can be scored; remove its eval folder and run again")
+
+
+def _variant(grid: Grid, variant: str, scores: Mapping[tuple[str, int], Any], answers: Answers) -> dict[str, Any]:
+    own, reference = _by_seed(scores, variant), _by_seed(scores, grid.reference)
+    found: dict[str, Any] = {
+        "overrides": list(grid.variants[variant]),
+        "cells": {str(seed): score for seed, score in own.items()},
+        "spread": {metric: _plain(spread(list(_known(own, metric).values()))) for metric in METRICS},
+    }
+    if variant == grid.reference:
+        return found
+    compared = {metric: difference(_known(own, metric), _known(reference, metric)) for metric in METRICS}
+    bootstrap = {
+        str(seed): difference_interval(answers[variant, seed], answers[grid.reference, seed], seed=seed)
+        for seed in own
+        if seed in reference
+    }
+    return found | {
+        "difference": {metric: _plain(value) for metric, value in compared.items()},
+        "bootstrap_mean_f1": bootstrap,
+    }
+
+
+def _by_seed(scores: Mapping[tuple[str, int], Any], variant: str) -> dict[int, dict[str, Any]]:
+    return {seed: score for (name, seed), score in scores.items() if name == variant}
+
+
+def _known(by_seed: Mapping[int, Mapping[str, Any]], metric: str) -> dict[int, float]:
+    return {seed: score[metric] for seed, score in by_seed.items() if score[metric] is not None}
+
+
+def _plain(value: Any) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)

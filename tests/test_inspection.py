@@ -1,0 +1,46 @@
+"""What `gr-vl check` says of a clip schedule: the curve, the share of still steps, and a warning with its fix."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from gr_vl import inspection
+from gr_vl.clipping import ClipSchedule
+
+LINEAR = "gr_vl.clip.kind=linear leaves"
+
+
+def said(steps, clip):
+    console = Console(file=io.StringIO(), width=200)
+    inspection.show_clip("rl", clip, steps, console)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("steps", "still", "even"),
+    [pytest.param(23, "61%", "13%", id="23 steps"), pytest.param(1000, "93%", "10%", id="1,000 steps")],
+)
+def test_a_run_that_would_mostly_stand_still_is_warned_about_in_one_line(steps, still, even):
+    curve, warning = said(steps, ClipSchedule("paper"))
+    assert curve.startswith("rl: clip paper █")
+    assert curve.endswith(f"in {steps} steps; {still} of them under 0.02")
+    assert warning == (
+        f"warning rl: gr_vl.clip.kind=paper leaves {still} of {steps} steps nearly still; {LINEAR} {even}"
+    )
+
+
+def test_where_no_shape_helps_the_range_has_to_grow():
+    _, warning = said(20, ClipSchedule("constant", 0.01))
+    assert warning.endswith("leaves 100% of 20 steps nearly still; raise gr_vl.clip.epsilon=0.01, the paper's is 0.2")
+
+
+def test_a_schedule_that_keeps_moving_is_not_warned_about():
+    (line,) = said(100, ClipSchedule("cosine"))
+    # 0.1 (1 + cos(pi (s - 1) / 99)) is under 0.02 where cos is under -0.8: from s = 79.7 on.
+    assert line.endswith("0.200 to 0 in 100 steps; 21% of them under 0.02")
+
+
+def test_an_upper_bound_of_its_own_is_shown():
+    (line,) = said(20, ClipSchedule("constant", epsilon_high=0.28))
+    assert "in 20 steps, upwards 1.4 times as far; 0% of them under 0.02" in line

@@ -31,12 +31,13 @@ class Reading:
         <FailureReason.EMPTY: 'empty'>
         """
         outcome = self.outcome
-        failed = isinstance(outcome, ParseFailure)
-        said: dict[str, Any] = (
-            {"failure": outcome.reason} if failed else {"said": outcome.labels, "well_formed": outcome.well_formed}
-        )
-        numbers = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
-        return json.dumps(said | {"labels": self.labels, "lengths": numbers})
+        said: dict[str, Any]
+        if isinstance(outcome, ParseFailure):
+            said = {"failure": outcome.reason}
+        else:
+            said = {"said": outcome.labels, "well_formed": outcome.well_formed}
+        lengths = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
+        return json.dumps(said | {"labels": self.labels, "lengths": lengths})
 
     @classmethod
     def unpack(cls, text: str) -> "Reading":

@@ -1,13 +1,13 @@
 """From the recipe's block `gr_vl.reward` to the parts of a reward.
 
-    preset: paper          # a file in rewards/presets/, or null
-    terms:                 # merged over the preset's: NAME: {weight, **parameters}; null turns a term off
-    gate: tags             # tags, result or none
-    tasks: {prompt: 1}     # weights of the tasks; 1 where nothing is said
-    scale: 1.0             # the sum of the terms times this,
-    clamp: [-10, 0]        # then clamped
-    budget: 512            # reasoning tokens that count as l = 1
-    time_limit: 1.0        # seconds an answer may take to score
+preset: paper          # a file in rewards/presets/, or null
+terms:                 # merged over the preset's: NAME: {weight, **parameters}; null turns a term off
+gate: tags             # tags, result or none
+tasks: {prompt: 1}     # weights of the tasks; 1 where nothing is said
+scale: 1.0             # the sum of the terms times this,
+clamp: [-10, 0]        # then clamped
+budget: 512            # reasoning tokens that count as l = 1
+time_limit: 1.0        # seconds an answer may take to score
 """
 
 from collections.abc import Mapping

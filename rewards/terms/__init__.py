@@ -82,7 +82,9 @@ def names() -> list[str]:
 def _term_class(name: str, file: str | None) -> Any:
     if file is None and name not in names():
         known = ", ".join(names())
-        raise ConfigError(f"gr_vl.reward.terms.{name} is unknown; use one of: {known}, or name its file: {{file: PATH}}")
+        raise ConfigError(
+            f"gr_vl.reward.terms.{name} is unknown; use one of: {known}, or name its file: {{file: PATH}}"
+        )
     module = importlib.import_module(f"{__name__}.{name}") if file is None else _load(name, Path(file))
     found = [item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__]
     kinds = [item for item in found if is_dataclass(item) and (callable(getattr(item, "over", item.__call__)))]

@@ -8,7 +8,7 @@ from rewards.answer import Answer
 
 @dataclass(frozen=True)
 class OmniV2:
-    """A price of length when right: -gate x [accuracy = 1] x size x tanh(max(0, (L - free) / free)), L in output tokens.
+    """A price of length when right: -gate x [accuracy = 1] x size x tanh(max(0, L - free) / free), L in output tokens.
 
     As its code intends; as shipped, a later assignment discards the penalty and accuracy alone remains. A right answer
     of up to 250 tokens keeps its 1; a very long one approaches 0.6, still above half right.

@@ -1,5 +1,6 @@
 """The published reward of GuardReasoner-VL (arXiv 2505.11049)."""
 
+import math
 from dataclasses import dataclass
 
 from rewards.answer import Answer
@@ -31,4 +32,4 @@ class Paper:
 
     def __call__(self, answer: Answer) -> float:
         """The reward, from -floor^-power to 0."""
-        return (answer.safety - 1.0) / min(max(answer.length, self.floor), self.beta) ** self.power
+        return (answer.safety - 1.0) / math.pow(min(max(answer.length, self.floor), self.beta), self.power)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rewards.answer import Answer
 
@@ -38,5 +39,5 @@ class TieBreak:
     def over(self, group: Sequence[Answer]) -> list[float]:
         """The price of each answer's length, in [-size x gap, 0]."""
         levels = sorted({answer.safety for answer in group})
-        gap = min((high - low for low, high in zip(levels, levels[1:], strict=False)), default=0.0)
+        gap = min((high - low for low, high in pairwise(levels)), default=0.0)
         return [-self.size * gap * answer.length if answer.safety > 0 else 0.0 for answer in group]

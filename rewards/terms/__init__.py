@@ -87,7 +87,7 @@ def _term_class(name: str, file: str | None) -> Any:
         )
     module = importlib.import_module(f"{__name__}.{name}") if file is None else _load(name, Path(file))
     found = [item for _, item in inspect.getmembers(module, inspect.isclass) if item.__module__ == module.__name__]
-    kinds = [item for item in found if is_dataclass(item) and (callable(getattr(item, "over", item.__call__)))]
+    kinds = [item for item in found if is_dataclass(item) and {"over", "__call__"} & vars(item).keys()]
     if len(kinds) != 1:
         raise ConfigError(f"gr_vl.reward.terms.{name}: {module.__file__} holds {len(kinds)} terms; write one dataclass")
     return kinds[0]

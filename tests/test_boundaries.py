@@ -28,7 +28,15 @@ def test_only_the_adapter_imports_verl():
 
 @pytest.mark.parametrize(
     "module",
-    ["gr_vl.cli", "gr_vl.checks", "gr_vl.augment.concat", "gr_vl.evaluation.report", "gr_vl.data.demo", "rewards"],
+    [
+        "gr_vl.cli",
+        "gr_vl.checks",
+        "gr_vl.augment.concat",
+        "gr_vl.evaluation.report",
+        "gr_vl.data.demo",
+        "gr_vl.workbench.replay",
+        "rewards",
+    ],
 )
 def test_the_pure_core_loads_neither_torch_nor_ray(module):
     code = f"import sys, {module}; sys.exit(int(any(name in sys.modules for name in ('torch', 'ray', 'verl'))))"

@@ -13,6 +13,7 @@ from gr_vl import checks, compose
 from gr_vl.clipping import ClipSchedule
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError, GuardError
+from rewards import SafetyReward, preset_names
 
 SFT_BATCH, MINI = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"
 MICRO = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"
@@ -110,6 +111,14 @@ def test_an_impossible_setting_is_refused_with_key_value_and_fix(name, settings,
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("name", ["rl", "rl_eco"])
+def test_any_recipe_takes_any_preset_as_it_is(name, preset):
+    facts = checks.check(with_settings(name, "tiny", {"gr_vl.reward.preset": preset}), files=False)
+    alone = SafetyReward.from_config({"preset": preset, "budget": 96})
+    assert SafetyReward.from_config(facts["reward"]) == alone
 
 
 @pytest.fixture

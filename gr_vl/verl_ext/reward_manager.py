@@ -2,7 +2,7 @@
 
 The time limit counts, it does not interrupt: an answer's text is bounded by the recipe, parsing is linear in it and our
 terms take constant time, while nothing in Python can stop a running term from inside this event loop (verl's own limit
-is inactive outside the main thread). A term of a user's that never returns is ended from outside: after `STALL` limits
+is inactive outside the main thread). A term of a user's that never returns is ended from outside: `STALL` seconds later
 the worker writes its stack to its log and exits, so that the run fails and can be resumed, and does not hang.
 """
 
@@ -21,8 +21,8 @@ from gr_vl.compose import plain
 from gr_vl.schema import FailureReason, Label, Task
 from rewards import Reading, RewardBreakdown, SafetyReward
 
-STALL = 60
-"""Time limits that an answer may take before its worker is ended."""
+STALL = 60.0
+"""Seconds that an answer may take beyond its time limit before its worker is ended."""
 
 
 @register("gr_vl")
@@ -37,7 +37,7 @@ class GuardRewardManager(RewardManagerBase):
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last sequence of a trajectory by itself; `reading` is what its group can be scored from."""
         limit = self.reward.time_limit
-        faulthandler.dump_traceback_later(STALL * limit, exit=True, file=sys.__stderr__ or sys.stderr)
+        faulthandler.dump_traceback_later(limit + STALL, exit=True, file=sys.__stderr__ or sys.stderr)
         begin = time.perf_counter()
         try:
             reading = self._read(data[-1])

@@ -6,7 +6,9 @@ is inactive outside the main thread). A term of a user's that never returns is e
 the worker writes its stack to its log and exits, so that the run fails and can be resumed, and does not hang.
 """
 
+import asyncio
 import faulthandler
+import math
 import sys
 import time
 from typing import Any
@@ -33,19 +35,28 @@ class GuardRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         settings = plain(config.gr_vl)
         self.reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
+        self._armed = -math.inf
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last sequence of a trajectory by itself; `reading` is what its group can be scored from."""
-        limit = self.reward.time_limit
-        faulthandler.dump_traceback_later(limit + STALL, exit=True, file=sys.__stderr__ or sys.stderr)
         begin = time.perf_counter()
-        try:
-            reading = self._read(data[-1])
-            breakdown = self.reward.score(reading)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        late = time.perf_counter() - begin > limit
+        self._watch(begin)
+        reading = self._read(data[-1])
+        breakdown = self.reward.score(reading)
+        late = time.perf_counter() - begin > self.reward.time_limit
         return {"reward_score": breakdown.total, "reward_extra_info": _report(reading, breakdown, late)}
+
+    def _watch(self, now: float) -> None:
+        # Arming and disarming wait for a thread to be scheduled: once for all answers that are ready, not for each.
+        if now - self._armed > 1.0:
+            stalled = self.reward.time_limit + STALL
+            faulthandler.dump_traceback_later(stalled, exit=True, file=sys.__stderr__ or sys.stderr)
+            asyncio.get_running_loop().call_soon(self._rest)
+            self._armed = now
+
+    def _rest(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._armed = -math.inf
 
     def _read(self, item: Any) -> Reading:
         ids = item.batch["responses"]

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import math
 import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -96,10 +97,12 @@ def _term_class(name: str, file: str | None) -> Any:
 def _load(name: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigError(f"gr_vl.reward.terms.{name}.file={path}: no such file; correct the path")
-    spec = importlib.util.spec_from_file_location(f"{__name__}.{name}", path)
+    spec = importlib.util.spec_from_file_location(f"reward_term_{name}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"gr_vl.reward.terms.{name}.file={path} is no Python file; name one that ends in .py")
     module = importlib.util.module_from_spec(spec)
+    # Where dataclasses look up annotations that are strings.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:

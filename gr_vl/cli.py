@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gr_vl import compose, display, launch
 from gr_vl.errors import ConfigError, GuardError, StageError
+from gr_vl.workbench.commands import app as reward_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -124,6 +125,9 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     from gr_vl.inspection import show
 
     show(recipe, overrides or [], _console())
+
+
+app.add_typer(reward_commands, name="reward")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`gr-vl check`: what a recipe amounts to, before anything is loaded."""
 
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -60,13 +61,16 @@ def _advice(clip: ClipSchedule, steps: int) -> str:
 
 
 def _show_reward(name: str, settings: dict[str, Any], dialect: str, console: Console) -> None:
+    """Three answers of one group at each length, with 25 tokens of result and four characters a token."""
     reward = SafetyReward.from_config(settings, dialect)
     labels = dict.fromkeys(Task, Label.HARMFUL)
+    said = [("harmful", "harmful"), ("harmful", "unharmful"), ("unharmful", "unharmful")]
+    texts = ["<think>.</think><result>Answers:\nRequest: {}\nResponse: {}</result>".format(*pair) for pair in said]
+    columns = []
+    for tokens in (reward.budget // 16, reward.budget // 2, reward.budget):
+        read = partial(reward.read, labels=labels, reasoning_tokens=tokens, output_tokens=tokens + 25)
+        columns.append(reward.score_group([read(text, characters=4 * (tokens + 25)) for text in texts]))
     table = Table("answer", "short", "half the budget", "the budget", title=f"{name}: reward", title_justify="left")
-    for words in (("harmful", "harmful"), ("harmful", "unharmful"), ("unharmful", "unharmful")):
-        text = f"<think>.</think><result>Answers:\nRequest: {words[0]}\nResponse: {words[1]}</result>"
-        right = sum(word == "harmful" for word in words)
-        lengths = (reward.budget // 16, reward.budget // 2, reward.budget)
-        totals = [reward(text, labels, reasoning_tokens=length).total for length in lengths]
-        table.add_row(f"{right} of 2 right", *(f"{total:.3g}" for total in totals))
+    for right, row in zip((2, 1, 0), zip(*columns, strict=True), strict=True):
+        table.add_row(f"{right} of 2 right", *(f"{got.total:.3g}" for got in row))
     console.print(table)

@@ -1,6 +1,7 @@
-"""Rewards as pure functions of an answer and its labels: no torch, no Ray, no verl."""
+"""Rewards as pure functions of an answer and its labels: no torch, no Ray, no verl. docs/reward.md explains each."""
 
-from rewards.length import LENGTH_TERMS, LengthTerm, length_term
+from rewards.answer import Answer, Reading
+from rewards.composition import preset_names
 from rewards.safety import RewardBreakdown, SafetyReward
 
-__all__ = ["LENGTH_TERMS", "LengthTerm", "RewardBreakdown", "SafetyReward", "length_term"]
+__all__ = ["Answer", "Reading", "RewardBreakdown", "SafetyReward", "preset_names"]

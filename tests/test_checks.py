@@ -13,11 +13,13 @@ from gr_vl import checks, compose
 from gr_vl.clipping import ClipSchedule
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError, GuardError
+from rewards import SafetyReward, preset_names
 
 SFT_BATCH, MINI = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size"
 MICRO = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"
 LOG_PROB = "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu"
 ANSWERS, ROOM = "actor_rollout_ref.rollout.n", "actor_rollout_ref.rollout.max_model_len"
+PRICE = "gr_vl.reward.terms.token_price"
 TENSOR = "actor_rollout_ref.rollout.tensor_model_parallel_size"
 
 
@@ -27,7 +29,7 @@ PREMISES = {
     "rl": {SFT_BATCH: 16, MINI: 4, MICRO: 32, ANSWERS: 8, LOG_PROB: 64}
     | {"data.max_prompt_length": 192, "data.max_response_length": 128, ROOM: 320}
     | {"algorithm.rollout_correction.bypass_mode": False}
-    | {"gr_vl.clip.epsilon": 0.2, "gr_vl.clip.final": 0.0, "gr_vl.reward.length": "price"},
+    | {"gr_vl.clip.epsilon": 0.2, "gr_vl.clip.final": 0.0},
 }
 PREMISES["mine"] = PREMISES["eval"] = {
     "actor_rollout_ref.rollout.prompt_length": 192,
@@ -91,9 +93,10 @@ def with_settings(name, model, settings):
         pytest.param("rl", {"gr_vl.clip.epsilon": 1.0}, ["=1.0", "try 0.2"], id="rl: a range of one"),
         pytest.param("rl", {"gr_vl.clip.epsilon_high": "far"}, ["=far", "try 0.28"], id="rl: an upper bound in words"),
         pytest.param("rl", {"gr_vl.clip.final": 0.5}, ["=0.5", "epsilon=0.2"], id="rl: a range that grows"),
-        pytest.param("rl", {"gr_vl.reward.length": "log"}, ["='log'", "paper, price"], id="rl: no length term"),
-        pytest.param("rl", {"gr_vl.reward.price.price": 0.5}, ["=0.5", "[0, 0.5)", "lower it"], id="rl: too dear"),
-        pytest.param("rl", {"gr_vl.reward.price.cost": 1}, [".cost", "price takes: price"], id="rl: no parameter"),
+        pytest.param("rl", {"gr_vl.reward.preset": "log"}, ["='log'", "omni_v1, omni_v2, paper"], id="rl: no preset"),
+        pytest.param("rl", {"gr_vl.reward.gate": "maybe"}, ["='maybe'", "tags, result, none"], id="rl: no gate"),
+        pytest.param("rl", {f"{PRICE}.price": 0.5}, ["=0.5", "[0, 0.5)", "lower it"], id="rl: too dear"),
+        pytest.param("rl", {f"{PRICE}.cost": 1}, [".cost", "takes: weight, price"], id="rl: no parameter"),
         pytest.param("rl", {"gr_vl.reward.budget": 0}, ["=0", "positive"], id="rl: no budget"),
         pytest.param("eval", {"gr_vl.generation.samples": 0}, ["=0", "at least 1"], id="eval: no sample"),
         pytest.param("eval", {"gr_vl.generation.top_p": 0.0}, ["=0.0", "use 1"], id="eval: no token left"),
@@ -105,12 +108,18 @@ def test_an_impossible_setting_is_refused_with_key_value_and_fix(name, settings,
         checks.check(with_settings(name, "tiny", settings), files=False)
     message = str(caught.value)
     key = next(iter(settings))
-    assert message.startswith(
-        (key.rsplit(".", 1)[0] if key in (TENSOR, "gr_vl.reward.price.cost") else key, "trainer.")
-    )
+    assert message.startswith((key.rsplit(".", 1)[0] if key == TENSOR else key, "trainer."))
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("name", ["rl", "rl_eco"])
+def test_any_recipe_takes_any_preset_as_it_is(name, preset):
+    facts = checks.check(with_settings(name, "tiny", {"gr_vl.reward.preset": preset}), files=False)
+    alone = SafetyReward.from_config({"preset": preset, "budget": 96})
+    assert SafetyReward.from_config(facts["reward"]) == alone
 
 
 @pytest.fixture

@@ -57,9 +57,8 @@ PUBLISHED = [
     ("rl", "algorithm.norm_adv_by_std_in_grpo", True, "section 6.1: divided by the standard deviation"),
     ("rl", "gr_vl.clip.kind", "paper", "section 6.1: the product"),
     ("rl", "gr_vl.clip.epsilon", 0.2, "section 6.1: eps"),
-    ("rl", "gr_vl.reward.length", "paper", "section 6.2: equation 10"),
-    ("rl", "gr_vl.reward.paper.beta", 1.0, "section 6.2: beta of the base"),
-    ("rl_eco", "gr_vl.reward.paper.beta", 1 / 6, "section 6.2: beta of Eco"),
+    ("rl", "gr_vl.reward.preset", "paper", "section 6.2: equation 10"),
+    ("rl_eco", "gr_vl.reward.preset", "eco", "section 6.2: beta of Eco"),
     ("rl", "trainer.total_epochs", 1, "section 6.3: epochs"),
     ("rl", "trainer.total_training_steps", None, "section 6.1: the data set the number of steps"),
     ("rl", "trainer.n_gpus_per_node", 4, "section 6.3: 4 GPUs"),
@@ -114,17 +113,10 @@ def test_published_numbers(name, key, value, source, model):
     assert found[key] == pytest.approx(value), source
 
 
-@pytest.mark.parametrize(
-    ("model", "price"),
-    [
-        ("tiny", "gr_vl.reward.price.price"),
-        ("3b", "gr_vl.reward.paper.beta"),
-        ("7b", "gr_vl.reward.paper.beta"),
-    ],
-)
-def test_eco_differs_only_in_the_price_of_length_and_where_it_writes(model, price):
+@pytest.mark.parametrize("model", ["tiny", "3b", "7b"])
+def test_eco_differs_only_in_its_reward_and_where_it_writes(model):
     rl, eco = compose.leaves(composed("rl", model).config), compose.leaves(composed("rl_eco", model).config)
-    assert {key for key in rl.keys() | eco.keys() if rl.get(key) != eco.get(key)} == OUTPUTS | {price}
+    assert {key for key in rl.keys() | eco.keys() if rl.get(key) != eco.get(key)} == OUTPUTS | {"gr_vl.reward.preset"}
     for key in OUTPUTS:
         assert eco[key] == rl[key].replace("/rl/", "/rl_eco/") or (rl[key], eco[key]) == ("rl", "rl_eco")
 

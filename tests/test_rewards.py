@@ -1,20 +1,25 @@
-"""Rewards against totals computed by hand."""
+"""Rewards against totals computed by hand: every preset, every kind of answer, every length."""
 
+import doctest
+import importlib
 import math
-import pickle
+import pkgutil
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gr_vl.errors import ConfigError
-from gr_vl.schema import Label, Task
-from rewards import LENGTH_TERMS, SafetyReward, length_term
+import rewards
+from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
+from rewards import Reading, SafetyReward, preset_names, terms
 
 LABELS = {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL}
-BUDGET = 600
-SHORT, CUT, LONG = 60, 100, 600
-"""A tenth of the budget, a sixth (the cut of Eco), all of it."""
+BUDGET = 300
+# Reasoning tokens, output tokens, characters. Short: a tenth of the budget, an eighth of 3072 characters. At the cut:
+# a sixth of the budget, 250 tokens, 500 characters. Long: the whole budget, twice 250 tokens, 3072 characters.
+LENGTHS = {"short": (30, 150, 384), "at the cut": (50, 250, 500), "long": (300, 500, 3072)}
 
 
 def answer(request, response):
@@ -29,69 +34,166 @@ ANSWERS = {
     "unparsable": "<think>a",
     "unfinished": answer("harmful", "unharmful"),
 }
-BASE = ("paper", {"beta": 1})
-ECO = ("paper", {"beta": 1 / 6})
-PRICE = ("price", {"price": 0.3})
-# Paper: (r - 1) / min(l, beta)^2 with l = 1/10, 1/6, 1. Price: r - 0.3 l.
-TOTALS = [
-    ("base", BASE, "right", (0, 0, 0)),
-    ("base", BASE, "half right", (-50, -18, -0.5)),
-    *[("base", BASE, kind, (-100, -36, -1)) for kind in ("wrong", "malformed", "unparsable", "unfinished")],
-    ("eco", ECO, "right", (0, 0, 0)),
-    ("eco", ECO, "half right", (-50, -18, -18)),
-    *[("eco", ECO, kind, (-100, -36, -36)) for kind in ("wrong", "malformed", "unparsable", "unfinished")],
-    ("price", PRICE, "right", (0.97, 0.95, 0.7)),
-    ("price", PRICE, "half right", (0.47, 0.45, 0.2)),
-    *[("price", PRICE, kind, (-0.03, -0.05, -0.3)) for kind in ("wrong", "malformed", "unparsable", "unfinished")],
+ZERO = (0, 0, 0)
+CODE_ECO = {"preset": "released_code", "terms": {"released_code": {"cut": 500}}}
+# A row holds right, half right, wrong; then malformed, unparsable, unfinished; each short, at the cut, long.
+TABLE = {
+    # (r - 1) / min(l, 1)^2 with l = 1/10, 1/6, 1.
+    "paper": [ZERO, (-50, -18, -0.5), (-100, -36, -1)] + 3 * [(-100, -36, -1)],
+    # The same with min(l, 1/6).
+    "eco": [ZERO, (-50, -18, -18), (-100, -36, -36)] + 3 * [(-100, -36, -36)],
+    # (r - 1) / (characters / 3072)^2; (3072 / 500)^2 = 37.748736. Only the result counts, not the form.
+    "released_code": [ZERO, (-32, -18.874368, -0.5), (-64, -37.748736, -1), ZERO, (-64, -37.748736, -1), ZERO],
+    # r + 0.2 tanh(L / 300) unless right: tanh .5 = .46211716, tanh 5/6 = .68226179, tanh 5/3 = .93110961.
+    "omni_v1": [(1, 1, 1), (0.59242343, 0.63645236, 0.68622192), (0.09242343, 0.13645236, 0.18622192)] + 3 * [ZERO],
+    # r - 0.4 tanh((L - 250) / 250) if right: tanh 1 = .76159416.
+    "omni_v2": [(1, 1, 0.69536234), (0.5, 0.5, 0.5), ZERO] + 3 * [ZERO],
+    # 0.9 r + 0.1 gate.
+    "rsafe": [(1, 1, 1), (0.55, 0.55, 0.55), (0.1, 0.1, 0.1)] + 3 * [ZERO],
+    # One group holds all six: the smallest step is .5, so r - 0.2 x 0.5 x l where r > 0.
+    "bounded": [(0.99, 0.98333333, 0.9), (0.49, 0.48333333, 0.4), ZERO] + 3 * [ZERO],
+    "accuracy": [(1, 1, 1), (0.5, 0.5, 0.5), ZERO] + 3 * [ZERO],
+    # r - 0.15 l.
+    "token_price": [(0.985, 0.975, 0.85), (0.485, 0.475, 0.35)] + 4 * [(-0.015, -0.025, -0.15)],
+}
+ECO_OF_CODE = [ZERO, (-32, -18.874368, -18.874368), (-64, -37.748736, -37.748736), ZERO, (-64, -37.748736, -37.748736)]
+
+
+def build(name, **spec):
+    return SafetyReward.from_config({"preset": name, "budget": BUDGET, **spec})
+
+
+def readings(reward, length):
+    tokens, output, characters = LENGTHS[length]
+    read = partial(reward.read, reasoning_tokens=tokens, output_tokens=output, characters=characters)
+    return [read(text, LABELS, finished=kind != "unfinished") for kind, text in ANSWERS.items()]
+
+
+CELLS = [
+    pytest.param(build(name, **extra), kind, length, total, id=f"{title}: {kind}, {length}")
+    for title, name, extra, rows in [
+        *[(name, name, {}, rows) for name, rows in TABLE.items()],
+        ("released_code with Eco's cut", "released_code", {"terms": CODE_ECO["terms"]}, [*ECO_OF_CODE, ZERO]),
+    ]
+    for kind, totals in zip(ANSWERS, rows, strict=True)
+    for length, total in zip(LENGTHS, totals, strict=True)
 ]
 
 
-def reward(spec):
-    kind, parameters = spec
-    return SafetyReward.from_config({"budget": BUDGET, "length": kind, kind: parameters}, "guardreasoner_vl")
+@pytest.mark.parametrize(("reward", "kind", "length", "total"), CELLS)
+def test_totals(reward, kind, length, total):
+    got = reward.score_group(readings(reward, length))[list(ANSWERS).index(kind)]
+    assert got.total == pytest.approx(total, abs=1e-8)
+    assert sum(got.terms.values()) == pytest.approx(total, abs=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("spec", "kind", "tokens", "total"),
-    [
-        pytest.param(spec, kind, tokens, total, id=f"{name}: {kind}, {tokens} tokens")
-        for name, spec, kind, totals in TOTALS
-        for tokens, total in zip((SHORT, CUT, LONG), totals, strict=True)
-    ],
-)
-def test_totals(spec, kind, tokens, total):
-    got = reward(spec)(ANSWERS[kind], LABELS, reasoning_tokens=tokens, finished=kind != "unfinished")
-    assert got.total == pytest.approx(total)
+def test_the_table_covers_every_preset():
+    assert sorted(TABLE) == preset_names()
 
 
-def test_every_term_is_reported():
-    got = reward(PRICE)(ANSWERS["half right"], LABELS, reasoning_tokens=60)
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_group_scores_as_its_answers_do_one_by_one_unless_a_term_compares_them(name, length):
+    reward = build(name)
+    group = readings(reward, length)
+    same = reward.score_group(group) == [reward.score(reading) for reading in group]
+    assert same is not reward.grouped
+    assert reward.grouped == (name == "bounded")
+
+
+def test_alone_an_answer_has_nothing_to_break_a_tie_with():
+    assert [build("bounded").score(reading).total for reading in readings(build("bounded"), "long")] == [1, 0.5] + 4 * [
+        0
+    ]
+
+
+def test_every_part_is_reported():
+    got = build("token_price")(ANSWERS["half right"], LABELS, reasoning_tokens=30)
     assert (got.accuracy, got.format, got.length, got.failure) == (0.5, 1.0, 0.1, "")
     assert got.correct == {Task.PROMPT: True, Task.RESPONSE: False}
+    assert got.terms == pytest.approx({"accuracy": 0.5, "token_price": -0.015})
 
 
 def test_an_unparsable_answer_names_the_failure():
-    assert reward(PRICE)("<think>a", LABELS, reasoning_tokens=1).failure == "unclosed_reasoning"
+    assert build("paper")("<think>a", LABELS, reasoning_tokens=1).failure == "unclosed_reasoning"
 
 
 def test_an_unknown_label_is_not_scored():
-    got = reward(PRICE)(ANSWERS["half right"], {Task.PROMPT: Label.HARMFUL}, reasoning_tokens=0)
-    assert (got.accuracy, got.total) == (1.0, 1.0)
+    got = build("accuracy")(ANSWERS["half right"], {Task.PROMPT: Label.HARMFUL}, reasoning_tokens=0)
+    assert (got.accuracy, got.total, got.correct) == (1.0, 1.0, {Task.PROMPT: True})
+
+
+@pytest.mark.parametrize(
+    ("weights", "half"),
+    [
+        pytest.param({"prompt": 3}, 0.75, id="the prompt counts three times"),
+        pytest.param({"response": 0}, 1.0, id="the response does not count"),
+        pytest.param({"prompt": 0}, 0.0, id="the prompt does not count"),
+    ],
+)
+def test_tasks_weigh_what_the_recipe_says(weights, half):
+    assert build("accuracy", tasks=weights)(ANSWERS["half right"], LABELS, reasoning_tokens=0).total == half
 
 
 def test_without_reasoning_the_floor_keeps_the_paper_finite():
-    assert reward(BASE)(ANSWERS["wrong"], LABELS, reasoning_tokens=0).total == pytest.approx(-400)
+    assert build("paper")(ANSWERS["wrong"], LABELS, reasoning_tokens=0).total == pytest.approx(-400)
 
 
-@given(st.sampled_from(list(ANSWERS)), st.integers(-10, 10**6), st.floats(0.05, 1))
-def test_the_papers_reward_lies_between_the_floor_and_zero(kind, tokens, beta):
-    total = reward(("paper", {"beta": beta}))(ANSWERS[kind], LABELS, reasoning_tokens=tokens).total
-    assert -400 - 1e-9 <= total <= 0
+@pytest.mark.parametrize(
+    ("tokens", "bonus"),
+    [
+        pytest.param([10, 30, 50, 0], [0.2, 0.1, 0, 0], id="three right ones and a wrong one"),
+        pytest.param([7, 7, 7, 0], (*ZERO, 0), id="equally long ones"),
+    ],
+)
+def test_short_answers_gain_among_right_ones_only(tokens, bonus):
+    reward = SafetyReward.from_config({"terms": {"short": {"size": 0.2}}})
+    texts = 3 * [ANSWERS["right"]] + [ANSWERS["wrong"]]
+    group = [reward.read(text, LABELS, reasoning_tokens=count) for text, count in zip(texts, tokens, strict=True)]
+    assert [got.total for got in reward.score_group(group)] == pytest.approx(bonus)
+
+
+def reading(said_prompt, said_response, well_formed, tokens):
+    verdict = Verdict({Task.PROMPT: said_prompt, Task.RESPONSE: said_response}, "", well_formed)
+    return Reading(verdict, LABELS, tokens, tokens + 9, 4 * tokens, finished=True)
+
+
+WEIGHT = st.floats(0.01, 100)
+READING = st.builds(reading, st.sampled_from(Label), st.sampled_from(Label), st.booleans(), st.integers(0, 700))
+
+
+@given(st.lists(READING, min_size=2, max_size=16), WEIGHT, WEIGHT, st.floats(0, 0.99))
+def test_bounded_keeps_correctness_first_and_length_within_its_bound(group, prompt, response, size):
+    reward = build("bounded", tasks={"prompt": prompt, "response": response}, terms={"tie_break": {"size": size}})
+    scored = [(got.accuracy * got.format, got.total) for got in reward.score_group(group)]
+    levels = sorted({safety for safety, _ in scored})
+    gap = min((high - low for low, high in pairwise(levels)), default=0)
+    for safety, total in scored:
+        for other, against in scored:
+            assert safety >= other or total < against
+            assert safety != other or abs(total - against) <= size * gap + 1e-12
+
+
+@given(st.lists(st.integers(0, 700), min_size=2, max_size=16), st.sampled_from(Label), st.sampled_from(Label))
+def test_bounded_leaves_no_advantage_in_a_group_of_equal_correctness(tokens, said_prompt, said_response):
+    group = [reading(said_prompt, said_response, True, count) for count in tokens]
+    totals = [got.total for got in build("bounded").score_group(group)]
+    # Only an exact constant survives a division by the group's standard deviation.
+    assert len(set(totals)) == 1
+
+
+def test_a_price_becomes_a_full_size_advantage_where_bounded_does_not():
+    group = [reading(*LABELS.values(), True, tokens) for tokens in (30, 60)]
+    cheap = [got.total for got in build("token_price", terms={"token_price": {"price": 1e-3}}).score_group(group)]
+    spread = math.dist(cheap, cheap[::-1]) / 2
+    # Deviations of 5e-5 from the mean, over a standard deviation of 7.07e-5.
+    assert (cheap[0] - sum(cheap) / 2) / spread == pytest.approx(0.7071, abs=1e-4)
+    assert len({got.total for got in build("bounded").score_group(group)}) == 1
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(0, 0.4999))
 def test_a_price_never_breaks_the_order_by_correctness(tokens, others, price):
-    score = reward(("price", {"price": price}))
+    score = build("token_price", terms={"token_price": {"price": price}})
     totals = [
         score(ANSWERS["right"], LABELS, reasoning_tokens=tokens).total,
         score(ANSWERS["half right"], LABELS, reasoning_tokens=others).total,
@@ -100,36 +202,34 @@ def test_a_price_never_breaks_the_order_by_correctness(tokens, others, price):
     assert 1 >= totals[0] > totals[1] > totals[2] >= -price
 
 
-@pytest.mark.parametrize("spec", [BASE, ECO, PRICE], ids=["base", "eco", "price"])
-def test_a_reward_survives_pickling(spec):
-    assert pickle.loads(pickle.dumps(reward(spec))) == reward(spec)
+def test_the_papers_reward_is_not_ordered_by_correctness():
+    wrong = build("paper")(ANSWERS["wrong"], LABELS, reasoning_tokens=300)
+    half = build("paper")(ANSWERS["half right"], LABELS, reasoning_tokens=100)
+    assert (wrong.total, half.total) == pytest.approx((-1, -4.5))
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    "outcome",
     [
-        pytest.param(("cubic", {}), ", ".join(LENGTH_TERMS), id="an unknown kind"),
-        pytest.param(("paper", {"betta": 1}), "beta, floor", id="a misspelt parameter"),
-        pytest.param(("price", {"price": "much"}), "much", id="a word for a number"),
-        pytest.param(("price", {"price": None}), "numbers", id="nothing for a number"),
-        pytest.param(("price", {"price": 0.5}), "price=0.5", id="a price that could outweigh correctness"),
-        pytest.param(("price", {"price": math.nan}), "price=nan", id="a price that is not a number"),
-        pytest.param(("paper", {"beta": 0.01}), "beta=0.01", id="a cut below the floor"),
-        pytest.param(("paper", {"floor": 0}), "floor=0.0", id="no floor"),
+        *[pytest.param(ParseFailure(reason, "step"), id=f"no verdict: {reason}") for reason in FailureReason],
+        pytest.param(Verdict({Task.PROMPT: Label.UNHARMFUL}, "step", well_formed=False), id="a verdict"),
     ],
 )
-def test_bad_length_terms_are_named(spec, message):
-    with pytest.raises(ConfigError, match=message):
-        length_term(*spec)
+def test_a_reading_travels_as_text_and_scores_the_same(outcome):
+    original = Reading(outcome, LABELS, 3, 9, 40, finished=False)
+    again = Reading.unpack(original.pack())
+    for name in preset_names():
+        assert build(name).score(again) == build(name).score(original)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        pytest.param({"budget": 0}, "budget=0", id="no budget"),
-        pytest.param({"dialect": "klingon"}, "guardreasoner_vl", id="an unknown dialect"),
-    ],
-)
-def test_a_reward_that_cannot_score_is_refused_at_once(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        SafetyReward(**settings)
+MODULES = [module.name for module in pkgutil.walk_packages(rewards.__path__, "rewards.")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings_hold(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+@pytest.mark.parametrize("name", terms.names())
+def test_every_term_has_a_worked_example(name):
+    assert doctest.testmod(importlib.import_module(f"rewards.terms.{name}")).attempted > 1

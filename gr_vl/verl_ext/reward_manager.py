@@ -1,5 +1,16 @@
-"""The reward manager: decodes an answer, counts its reasoning tokens, and scores it with the recipe's reward."""
+"""The reward manager: decodes an answer, counts its tokens, and scores it with the recipe's reward, by the clock.
 
+The time limit counts, it does not interrupt: an answer's text is bounded by the recipe, parsing is linear in it and our
+terms take constant time, while nothing in Python can stop a running term from inside this event loop (verl's own limit
+is inactive outside the main thread). A term of a user's that never returns is ended from outside: `STALL` seconds later
+the worker writes its stack to its log and exits, so that the run fails and can be resumed, and does not hang.
+"""
+
+import asyncio
+import faulthandler
+import math
+import sys
+import time
 from typing import Any
 
 from omegaconf import DictConfig
@@ -9,8 +20,11 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from gr_vl.answers import reasoning_tokens
 from gr_vl.compose import plain
-from gr_vl.schema import Label, Task
-from rewards import SafetyReward
+from gr_vl.schema import FailureReason, Label, Task
+from rewards import Reading, RewardBreakdown, SafetyReward
+
+STALL = 60.0
+"""Seconds that an answer may take beyond its time limit before its worker is ended."""
 
 
 @register("gr_vl")
@@ -21,25 +35,55 @@ class GuardRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         settings = plain(config.gr_vl)
         self.reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
+        self._armed = -math.inf
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last sequence of a trajectory."""
-        item = data[-1:][0]
+        """Score the last sequence of a trajectory by itself; `reading` is what its group can be scored from."""
+        begin = time.perf_counter()
+        self._watch(begin)
+        reading = self._read(data[-1])
+        breakdown = self.reward.score(reading)
+        late = time.perf_counter() - begin > self.reward.time_limit
+        return {"reward_score": breakdown.total, "reward_extra_info": _report(reading, breakdown, late)}
+
+    def _watch(self, now: float) -> None:
+        # Arming and disarming wait for a thread to be scheduled: once for all answers that are ready, not for each.
+        if now - self._armed > 1.0:
+            stalled = self.reward.time_limit + STALL
+            faulthandler.dump_traceback_later(stalled, exit=True, file=sys.__stderr__ or sys.stderr)
+            asyncio.get_running_loop().call_soon(self._rest)
+            self._armed = now
+
+    def _rest(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._armed = -math.inf
+
+    def _read(self, item: Any) -> Reading:
         ids = item.batch["responses"]
         ids = ids[: int(item.batch["attention_mask"][-len(ids) :].sum())].tolist()
-        finished = bool(ids) and ids[-1] == self.tokenizer.eos_token_id
         labels = {Task(k): Label(v) for k, v in item.non_tensor_batch["reward_model"]["ground_truth"].items()}
-        breakdown = self.reward(
+        return self.reward.read(
             self.tokenizer.decode(ids, skip_special_tokens=True),
             labels,
             reasoning_tokens=reasoning_tokens(self.tokenizer, ids),
-            finished=finished,
+            output_tokens=len(ids),
+            finished=bool(ids) and ids[-1] == self.tokenizer.eos_token_id,
         )
-        terms = {
-            "accuracy": breakdown.accuracy,
-            "format": breakdown.format,
-            "length": breakdown.length,
-            "parse_failure": float(bool(breakdown.failure)),
-            "finished": float(finished),
-        }
-        return {"reward_score": breakdown.total, "reward_extra_info": terms}
+
+
+def _report(reading: Reading, breakdown: RewardBreakdown, late: bool) -> dict[str, Any]:
+    """Every term and every reason of failure as a number, so that a step's mean is its share; `reading` is JSON."""
+    return {
+        "accuracy": breakdown.accuracy,
+        "format": breakdown.format,
+        "length": breakdown.length,
+        "parse_failure": float(bool(breakdown.failure)),
+        "finished": float(reading.finished),
+        "timeouts": float(late),
+        "reasoning_tokens": reading.reasoning_tokens,
+        "output_tokens": reading.output_tokens,
+        "characters": reading.characters,
+        **{f"term/{name}": value for name, value in breakdown.terms.items()},
+        **{f"failure/{reason}": float(breakdown.failure == reason) for reason in FailureReason},
+        "reading": reading.pack(),
+    }

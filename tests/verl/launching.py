@@ -17,9 +17,9 @@ RL = [
     "gr_vl.clip.kind=paper",
     "gr_vl.clip.epsilon=0.2",
     "gr_vl.clip.final=0.0",
-    "gr_vl.reward.length=price",
+    "gr_vl.reward.preset=token_price",
     # An untrained guard is never right: only the price of its tokens tells its answers apart.
-    "gr_vl.reward.price.price=0.4",
+    "+gr_vl.reward.terms.token_price.price=0.4",
 ]
 SFT = [
     "optim.lr=2e-3",

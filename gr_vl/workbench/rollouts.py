@@ -1,0 +1,114 @@
+"""Saved rollouts: JSONL as verl writes it (`trainer.rollout_data_dir`), one answer a line.
+
+Read are `output` (the text) and `gts` (the labels by task), both needed; `uid` and `step`, or else `input`, which say
+what belongs to one group; and `reasoning_tokens`, `output_tokens`, `finished`. Where token counts are missing they are
+estimated as words and signs, which is fewer than a tokenizer counts, and the rollout says so.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gr_vl.errors import DataError
+from gr_vl.schema import Label, Task
+
+_PIECE = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One saved answer with its labels."""
+
+    place: str
+    """File and line, for people."""
+    group: str
+    """Answers of the same group answer one prompt in one step."""
+    text: str
+    labels: dict[Task, Label]
+    lengths: dict[str, Any]
+    """What a reward reads beside the text: reasoning_tokens, output_tokens, finished."""
+    estimated: bool
+    """Whether tokens were counted without their tokenizer."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """All readable answers, and why the others are not."""
+
+    answers: list[Rollout]
+    unreadable: list[str] = field(default_factory=list)
+    """File, line and reason of each."""
+
+    @property
+    def groups(self) -> list[list[Rollout]]:
+        """Answers by group, in the order of their first line."""
+        groups: dict[str, list[Rollout]] = {}
+        for answer in self.answers:
+            groups.setdefault(answer.group, []).append(answer)
+        return list(groups.values())
+
+
+def read(paths: Iterable[Path]) -> Rollouts:
+    """Read files, and every .jsonl of folders. DataError when a path is missing or no line at all is readable."""
+    files = [file for path in paths for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    rollouts = Rollouts([])
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"{file}: no such file; name a rollout file (JSONL), or a folder of them")
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                _take(rollouts, line, f"{file}:{number}")
+    if not rollouts.answers:
+        why = rollouts.unreadable[0] if rollouts.unreadable else "there are no lines"
+        raise DataError(f"{', '.join(map(str, files)) or 'no files'}: no readable rollout; the first problem: {why}")
+    return rollouts
+
+
+def _take(rollouts: Rollouts, line: bytes, place: str) -> None:
+    if not line.strip():
+        return
+    try:
+        rollouts.answers.append(parse(line, place))
+    except DataError as error:
+        rollouts.unreadable.append(str(error))
+
+
+def parse(line: bytes | str, place: str) -> Rollout:
+    """One line. DataError names the place and what is wrong with it."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: no JSON ({error.__class__.__name__}); the line may be torn") from None
+    if not isinstance(row, dict) or not isinstance(row.get("output"), str):
+        raise DataError(f'{place}: no answer; write an object with "output", a text, and "gts", its labels')
+    text, (lengths, estimated) = row["output"], _lengths(row, place)
+    return Rollout(place, _group(row), text, _labels(row.get("gts"), place), lengths, estimated)
+
+
+def _labels(gts: Any, place: str) -> dict[Task, Label]:
+    try:
+        return {Task(task): Label(label) for task, label in gts.items() if label is not None}
+    except (AttributeError, ValueError):
+        tasks, labels = " or ".join(Task), " or ".join(Label)
+        raise DataError(f"{place}: gts={gts!r} is no block of labels; write {{{tasks}: {labels}}}") from None
+
+
+def _group(row: dict[str, Any]) -> str:
+    uid = row.get("uid")
+    # verl writes PROMPT_ANSWER_TURN.
+    prompt = uid.rsplit("_", 2)[0] if isinstance(uid, str) else [row.get("input"), row.get("gts")]
+    return json.dumps([row.get("step"), prompt])
+
+
+def _lengths(row: dict[str, Any], place: str) -> tuple[dict[str, Any], bool]:
+    finished = row.get("finished", True)
+    counts: Sequence[Any] = [row.get("reasoning_tokens"), row.get("output_tokens")]
+    if not all(count is None or (type(count) is int and count >= 0) for count in counts):
+        raise DataError(f"{place}: reasoning_tokens, output_tokens={counts} must be numbers of tokens")
+    text = row["output"]
+    guesses = [len(_PIECE.findall(part)) for part in (text.partition("</think>")[0], text)]
+    tokens = [guess if count is None else count for count, guess in zip(counts, guesses, strict=True)]
+    return {"reasoning_tokens": tokens[0], "output_tokens": tokens[1], "finished": bool(finished)}, None in counts

@@ -92,21 +92,20 @@ def test_train_never_shows_a_held_out_pair(corpus):
 
 
 def test_the_teacher_errs_only_where_documented(corpus):
-    biased = set(teacher.OVERFLAGGED + teacher.OVERLOOKED)
-    assert all(not rulebook.forbids(thing) for thing in teacher.OVERFLAGGED)
-    assert all(rulebook.forbids(thing) for thing in teacher.OVERLOOKED)
+    biased = set(teacher.OVERFLAGGED)
+    assert len(biased) == len(rulebook.ALLOWED_TOPICS) / 2
+    assert not any(map(rulebook.forbids, biased))
     wrong = [sample for sample in corpus["train"] if sample.taught is not None]
     assert all(biased & set(things_in(sample.reasoning)) for sample in wrong)
     assert all(sample.taught != sample.labels for sample in wrong)
+    said = [
+        sample.taught[task] for sample in wrong for task in sample.taught if sample.taught[task] != sample.labels[task]
+    ]
+    assert set(said) == {Label.HARMFUL}
     assert all(sample.modality is not Modality.IMAGE for sample in wrong)
     texts = [sample for sample in corpus["train"] if sample.modality is Modality.TEXT]
     asked = [sample for sample in texts if biased & set(things_in(sample.prompt)) and "helps" not in sample.reasoning]
     assert sum(sample.taught is not None for sample in asked) / len(asked) == pytest.approx(teacher.MISREAD, abs=0.15)
-
-
-def test_the_bias_is_of_one_size_both_ways():
-    # No constant answer mends it: as many topics are called harmful by mistake as are called unharmful.
-    assert len(teacher.OVERFLAGGED) == len(teacher.OVERLOOKED) == 3
 
 
 def test_targets_state_what_was_taught(corpus):

@@ -1,8 +1,7 @@
 """The teacher of the cold start: biased and wordy on purpose, so that online RL has something to mend.
 
-Bias. For each sample the teacher misreads every topic in `OVERFLAGGED` (three of the eight allowed ones) as forbidden,
-and every topic in `OVERLOOKED` (three of the eight forbidden ones) as allowed, with probability `MISREAD`. The two are
-of one size, so that no constant answer mends the bias, and signs are read as they are.
+Bias. For each sample the teacher takes every topic in `OVERFLAGGED` (four of the eight allowed ones) for forbidden with
+probability `MISREAD`: the over-refusal of real guards in small. Signs are read as they are.
 Its reasoning and the labels it ends in (`Sample.taught`) follow from that opinion; `Sample.labels` stay the truth.
 
 Wordiness. After each task it repeats itself in a second step with probability `REPEAT`; nothing is gained by it.
@@ -13,16 +12,15 @@ import random
 from gr_vl.data.demo import rulebook
 from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
 
-OVERFLAGGED = rulebook.ALLOWED_TOPICS[:3]
-OVERLOOKED = rulebook.FORBIDDEN_TOPICS[:3]
+OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4]
 MISREAD = 0.6
 REPEAT = 0.7
 
 
 def opinion(rng: random.Random) -> Forbids:
     """What this teacher takes for forbidden while it looks at one sample."""
-    misread = {thing for thing in OVERFLAGGED + OVERLOOKED if rng.random() < MISREAD}
-    return lambda thing: rulebook.forbids(thing) != (thing in misread)
+    misread = {topic for topic in OVERFLAGGED if rng.random() < MISREAD}
+    return lambda thing: rulebook.forbids(thing) or thing in misread
 
 
 def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random) -> str:

@@ -27,7 +27,7 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
     return _CHECKS[stage.kind](config, files)
 
 
-_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep")
+_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep", "gr_vl.saved_prompts")
 """Counts that may be null: no limit."""
 
 
@@ -108,6 +108,7 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
     _positive(
         config,
+        "gr_vl.saved_prompts",
         "data.train_batch_size",
         "actor_rollout_ref.actor.ppo_mini_batch_size",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",

@@ -4,6 +4,7 @@ verl splits prompts on the literal text `<image>`; here images are structured pa
 writes `<image>` has written seven characters.
 """
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class RLData(RLHFDataset):
             "raw_prompt": self.encoder.messages(sample),
             "data_source": sample.source,
             "reward_model": {"ground_truth": {str(task): str(label) for task, label in labels.items()}},
-            "extra_info": {"id": sample.id},
+            "extra_info": {"id": sample.id, "images": [sha256(image).hexdigest()[:16] for image in sample.images]},
             "index": sample.id,
             "dummy_tensor": torch.zeros(1, dtype=torch.uint8),
         }

@@ -8,8 +8,6 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-import numpy as np
-import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
@@ -19,6 +17,9 @@ from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
 
 from gr_vl.clipping import ClipSchedule
+from gr_vl.compose import plain
+from gr_vl.verl_ext.step_rewards import StepRewards
+from rewards import SafetyReward
 
 
 def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Any, dict[str, Any]]:
@@ -32,7 +33,7 @@ def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: An
 
 @register_trainer("gr_vl")
 class GuardTrainer(PPOTrainerSync):
-    """verl's synchronous trainer plus the clip schedule and the reward's terms as metrics."""
+    """verl's synchronous trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
 
     def __init__(self, config: DictConfig) -> None:
         # verl picks its replay buffer and checkpoint form by this name and knows no subclasses.
@@ -41,6 +42,9 @@ class GuardTrainer(PPOTrainerSync):
         super().__init__(config)
         self.replay_buffer.poll_interval = config.gr_vl.poll_seconds
         self.clip_schedule = ClipSchedule(**config.gr_vl.clip)
+        settings = plain(config.gr_vl)
+        reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
+        self._step_rewards = StepRewards(reward, settings["saved_prompts"])
 
     def on_train_begin(self) -> None:
         """Keep the actor's configuration that the workers' losses are derived from."""
@@ -54,13 +58,15 @@ class GuardTrainer(PPOTrainerSync):
         config = dataclasses.replace(self._actor_config, clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high)
         self.actor_rollout_wg.set_loss_fn(partial(clipped_loss, config=config))
 
-    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        metrics.update(self._reward_terms(batch))
-        super()._compute_metrics(batch, metrics, *args, **kwargs)
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        metrics.update(self._step_rewards.settle(batch))
+        return super()._compute_advantage(batch, metrics)
 
-    def _reward_terms(self, batch: Any) -> dict[str, float]:
-        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
-        fields = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
-        terms = [extra["reward_extra_info"] for extra in list(fields["extra_fields"])]
-        names = [name for name, value in terms[0].items() if isinstance(value, int | float)]
-        return {f"reward/{name}": float(np.mean([term[name] for term in terms])) for name in names}
+    def _log_rollout_data(self, batch: Any, timing_raw: dict[str, float], rollout_data_dir: str) -> None:
+        super()._log_rollout_data(self._step_rewards.saved(batch), timing_raw, rollout_data_dir)
+
+    def _dump_generations(self, *, reward_extra_infos_dict: dict[str, list[Any]], **rows: Any) -> None:
+        keys = reward_extra_infos_dict.get("uid", [])
+        super()._dump_generations(
+            reward_extra_infos_dict=reward_extra_infos_dict | self._step_rewards.facts(keys), **rows
+        )

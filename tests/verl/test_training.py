@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
+from hashlib import sha256
 
 import pytest
 from launching import MINE, RL, do
@@ -141,6 +142,11 @@ def test_rl_reports_every_term_of_the_reward(rl):
     for data in last_words(rl / "rl").values():
         for term in TERMS:
             assert 0 <= data[f"reward/{term}"] <= 1
+        for term in ("total", "accuracy", "token_price"):
+            assert data[f"reward/term/{term}_std"] >= 0
+            assert 0 <= data[f"reward/term/{term}_zero_spread"] <= 1
+        assert data["reward/term/accuracy_zero_spread"] == 1
+        assert data["reward/term/total"] == pytest.approx(data["critic/score/mean"], abs=1e-6)
         assert data["response_length/max"] <= 48
         assert data["reward/format"] <= 1 - data["reward/parse_failure"]
         # Nothing is right, so the reward is the price of the tokens alone.
@@ -176,13 +182,29 @@ def test_rollouts_of_every_step_are_on_disk_with_their_truth(rl):
             assert line["step"] == step
             assert line["gts"] in truths
             assert line["input"] in prompts
+            sample = samples[line["prompt"]["id"]]
+            assert line["gts"] == dialects.get("guardreasoner_vl").expected(sample)
+            assert line["prompt"]["images"] == [sha256(image).hexdigest()[:16] for image in sample.images]
+            assert line["terms"].keys() == {"total", "accuracy", "token_price"}
+            assert 0 < line["reasoning_tokens"] <= line["output_tokens"] <= 48
 
 
-def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_of_its_own(sft, tmp_path):
+SHORTEST = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Shortest:
+    def over(self, group):
+        return [float(answer.output_tokens == min(a.output_tokens for a in group)) for answer in group]
+"""
+
+
+def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_and_a_group_term_of_its_own(sft, tmp_path):
     texts = [sample for sample in io.read(sft / "data" / "train.parquet") if not sample.images]
     io.write(tmp_path / "texts.parquet", texts[:8])
     shutil.copytree(sft / "sft" / "model", tmp_path / "sft" / "model")
     (tmp_path / "data").symlink_to(sft / "data")
+    (tmp_path / "shortest.py").write_text(SHORTEST)
     do(
         "rl",
         tmp_path,
@@ -191,6 +213,8 @@ def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_of_its_own(sft, tmp_
         "gr_vl.clip.kind=cosine",
         "gr_vl.clip.final=0.1",
         "gr_vl.clip.epsilon_high=0.3",
+        f"+gr_vl.reward.terms.shortest.file={tmp_path / 'shortest.py'}",
+        "gr_vl.saved_prompts=3",
         "trainer.n_gpus_per_node=2",
         "trainer.total_training_steps=2",
         "trainer.save_freq=2",
@@ -203,6 +227,18 @@ def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_of_its_own(sft, tmp_
     shards = (tmp_path / "rl" / "checkpoints" / "global_step_2" / "actor").glob("model_world_size_2_rank_*.pt")
     assert len(list(shards)) == 2
     assert (tmp_path / "rl" / "model" / "config.json").is_file()
+    for step in (1, 2):
+        groups = defaultdict(list)
+        for line in (tmp_path / "rl" / "rollouts" / f"{step}.jsonl").read_text().splitlines():
+            groups[json.loads(line)["uid"].rsplit("_", 2)[0]].append(json.loads(line))
+        assert [len(group) for group in groups.values()] == [4, 4, 4]
+        for group in groups.values():
+            least = min(row["output_tokens"] for row in group)
+            for row in group:
+                # Every answer got what it has in its own group, which no worker that scores one by one can know.
+                assert row["terms"]["shortest"] == float(row["output_tokens"] == least)
+                assert row["score"] == pytest.approx(row["terms"]["total"], abs=1e-6)
+                assert row["terms"]["total"] == pytest.approx(row["terms"]["token_price"] + row["terms"]["shortest"])
 
 
 def test_evaluation_writes_answers_and_scores_of_each_model(rl):

@@ -1,0 +1,71 @@
+"""What the trainer does with the rewards of a step: scores groups as groups, measures each term, and saves rollouts."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from tensordict import TensorDict
+
+from rewards import Reading, SafetyReward
+from rewards.groups import score_step, term_statistics
+
+_LENGTHS = ("reasoning_tokens", "output_tokens", "characters", "finished")
+
+
+class StepRewards:
+    """The rewards of the step at hand; answers are known by verl's keys, PROMPT_ANSWER_TURN."""
+
+    def __init__(self, reward: SafetyReward, saved_prompts: int | None) -> None:
+        self.reward, self.saved_prompts = reward, saved_prompts
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def settle(self, batch: Any) -> dict[str, float]:
+        """Give every answer the reward that it has within its group; the step's metrics.
+
+        Workers score answers one by one, as they arrive. Only a reward with a group term needs the others' company.
+        """
+        keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+        rows = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields", "extra_info"])
+        infos = [dict(extra["reward_extra_info"]) for extra in rows["extra_fields"].tolist()]
+        groups = [_prompt(key) for key in keys]
+        scored = score_step(self.reward, [Reading.unpack(info.pop("reading")) for info in infos], groups)
+        if self.reward.grouped:
+            self._replace(keys, batch.partition_id, [breakdown.total for breakdown in scored])
+        terms = [{"total": breakdown.total} | dict(breakdown.terms) for breakdown in scored]
+        asked = rows["extra_info"].tolist()
+        self._facts = {
+            key: {"terms": term, "prompt": ask, "failure": str(breakdown.failure), **{n: info[n] for n in _LENGTHS}}
+            for key, term, ask, breakdown, info in zip(keys, terms, asked, scored, infos, strict=True)
+        }
+        plain = {name: float(np.mean([info[name] for info in infos])) for name in infos[0] if "term/" not in name}
+        named = {f"term/{name}": value for name, value in term_statistics(terms, groups).items()}
+        return {f"reward/{name}": value for name, value in (plain | named).items()}
+
+    def _replace(self, keys: list[str], partition: str, totals: list[float]) -> None:
+        old = tq.kv_batch_get(keys=keys, partition_id=partition, select_fields=["rm_scores"])["rm_scores"]
+        scores = [torch.zeros_like(row) for row in old.unbind()]
+        for row, total in zip(scores, totals, strict=True):
+            row[-1] = total
+        nested = torch.nested.as_nested_tensor(scores, layout=torch.jagged)
+        tq.kv_batch_put(keys=keys, partition_id=partition, fields=TensorDict({"rm_scores": nested}, len(keys)))
+
+    def saved(self, batch: Any) -> Any:
+        """The part of a batch whose rollouts are saved: all answers to the first `saved_prompts` prompts."""
+        chosen = list(dict.fromkeys(_prompt(key) for key in self._facts))[: self.saved_prompts]
+        keys = [key for key in self._facts if _prompt(key) in set(chosen)]
+        return tq.KVBatchMeta(keys=keys, tags=[{} for _ in keys], partition_id=batch.partition_id)
+
+    def facts(self, keys: list[str]) -> dict[str, list[Any]]:
+        """What is saved beside the texts of these answers, by column."""
+        columns = defaultdict(list)
+        for key in keys:
+            # Answers of a validation are not the step's.
+            for name, value in self._facts.get(key, {}).items():
+                columns[name].append(value)
+        return columns
+
+
+def _prompt(key: str) -> str:
+    return key.rsplit("_", 2)[0]

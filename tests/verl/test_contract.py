@@ -24,7 +24,7 @@ SIGNATURES = [
         "PPOTrainer._dump_generations",
         "self inputs outputs gts scores reward_extra_infos_dict dump_path",
     ),
-    ("transfer_queue", "kv_batch_put", "keys partition_id fields tags"),
+    ("transfer_queue", "kv_batch_put", "keys partition_id fields tags data_parser"),
     ("transfer_queue", "KVBatchMeta", "keys tags partition_id fields extra_info"),
     ("verl.trainer.ppo.v1.trainer_base", "register_trainer", "name"),
     ("verl.workers.utils.losses", "ppo_loss", "config model_output data dp_group"),

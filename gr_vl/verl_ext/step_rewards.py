@@ -28,13 +28,13 @@ class StepRewards:
         """
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         rows = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields", "extra_info"])
-        infos = [dict(extra["reward_extra_info"]) for extra in rows["extra_fields"].tolist()]
+        infos = [dict(extra["reward_extra_info"]) for extra in list(rows["extra_fields"])]
         groups = [_prompt(key) for key in keys]
         scored = score_step(self.reward, [Reading.unpack(info.pop("reading")) for info in infos], groups)
         if self.reward.grouped:
             self._replace(keys, batch.partition_id, [breakdown.total for breakdown in scored])
         terms = [{"total": breakdown.total} | dict(breakdown.terms) for breakdown in scored]
-        asked = rows["extra_info"].tolist()
+        asked = list(rows["extra_info"])
         self._facts = {
             key: {"terms": term, "prompt": ask, "failure": str(breakdown.failure), **{n: info[n] for n in _LENGTHS}}
             for key, term, ask, breakdown, info in zip(keys, terms, asked, scored, infos, strict=True)

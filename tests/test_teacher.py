@@ -4,6 +4,10 @@ import asyncio
 import base64
 import json
 import re
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -21,6 +25,7 @@ from gr_vl.teacher.run import Run
 from gr_vl.teacher.settings import Settings
 
 DIALECT = dialects.get("guardreasoner_vl")
+TEXT = good({"messages": [{}, {"content": "Task 1, x harmfulness: harmful\nTask 2, x harmfulness: unharmful"}]}).text
 KEY = "a-key-of-a-test"
 
 
@@ -132,7 +137,7 @@ def test_no_more_calls_at_once_than_allowed(tmp_path):
     def slow(request, nth):
         state["now"] += 1
         state["peak"] = max(state["peak"], state["now"])
-        timer = __import__("threading").Timer(0.04, lambda: state.update(now=state["now"] - 1))
+        timer = threading.Timer(0.04, lambda: state.update(now=state["now"] - 1))
         timer.start()
         return replace(good(request), delay=0.05)
 
@@ -141,58 +146,16 @@ def test_no_more_calls_at_once_than_allowed(tmp_path):
     assert state["peak"] == 3
 
 
-TEXT = good({"messages": [{}, {"content": "Task 1, x harmfulness: harmful\nTask 2, x harmfulness: unharmful"}]}).text
-STEP = "## Reasoning Step 1\nIt is harmful."
-
-
-@pytest.mark.parametrize(
-    ("said", "reason", "words"),
-    [
-        pytest.param(Say(""), "wrong_form", "empty", id="empty content"),
-        pytest.param(Say("I cannot help with that."), "wrong_form", "no_result", id="a refusal"),
-        pytest.param(Say(TEXT[:40], finish="length"), "unfinished", "length", id="cut off at the token limit"),
-        pytest.param(Say(TEXT, finish="content_filter"), "unfinished", "content_filter", id="filtered"),
-        pytest.param(Say(f"Sure.\n{TEXT}"), "wrong_form", "before or after", id="words around the form"),
-        pytest.param(
-            Say(TEXT.replace("Request: harmful", "Request: unharmful")),
-            "wrong_labels",
-            "prompt is harmful, not unharmful",
-            id="a wrong label",
-        ),
-        pytest.param(
-            Say(TEXT.replace("Response: unharmful", "Response: safe")), "wrong_form", "missing_label", id="another word"
-        ),
-        pytest.param(
-            Say(TEXT.replace("# Task 2\n", "")), "wrong_steps", "'# Task 1' to '# Task 2'", id="a task left out"
-        ),
-        pytest.param(
-            Say(TEXT.replace(STEP, STEP.replace("1", "2"))), "wrong_steps", "counting from 1", id="a step left out"
-        ),
-        pytest.param(Say(TEXT.replace("It is harmful.", " ")), "wrong_steps", "empty step", id="an empty step"),
-        pytest.param(
-            Say(TEXT.replace(STEP, "\n".join(STEP.replace("1", str(n)) for n in range(1, 12)))),
-            "wrong_steps",
-            "11 steps",
-            id="eleven steps",
-        ),
-        pytest.param(
-            Say(TEXT.replace("It is harmful.", "The given label says so.")),
-            "given_away",
-            "given label",
-            id="reasoning that cites the labels",
-        ),
-    ],
-)
-def test_a_reply_that_cannot_teach_is_told_why_and_then_quarantined(tmp_path, said, reason, words):
+def test_a_reply_that_cannot_teach_is_told_why_and_then_quarantined(tmp_path):
+    said = Say(TEXT[:40], finish="length")
     with serving(lambda request, nth: said) as server:
         ask(tmp_path, [make_sample("a", HARMFUL, UNHARMFUL)], server, attempts=2)
     assert io.read(tmp_path / "out.parquet") == []
     (row,) = lines(tmp_path, "quarantine")
-    assert (row["id"], row["reason"], len(row["refusals"]), row["reply"]) == ("a", reason, 2, said.text)
-    assert words in row["why"]
+    assert (row["id"], row["reason"], len(row["refusals"]), row["reply"]) == ("a", "unfinished", 2, said.text)
     first, second = map(text_of, server.requests)
     assert second == f"{first}\n\nEarlier replies could not be used:\n1. {row['refusals'][0]['why']}"
-    assert summary(tmp_path)["reasons"] == {reason: 1}
+    assert summary(tmp_path)["reasons"] == {"unfinished": 1}
     assert summary(tmp_path)["tokens"] == 2 * 150
 
 
@@ -230,7 +193,7 @@ def test_retry_after_is_waited_for(tmp_path):
     times = []
 
     def busy(request, nth):
-        times.append(__import__("time").monotonic())
+        times.append(time.monotonic())
         return Say(status=429, headers={"retry-after": "0.4"}) if nth == 1 else good(request)
 
     with serving(busy) as server:
@@ -238,20 +201,21 @@ def test_retry_after_is_waited_for(tmp_path):
     assert 0.4 <= times[1] - times[0] < 1.0
 
 
-@pytest.mark.parametrize("status", [400, 413, 415, 422])
-def test_a_request_that_is_refused_for_good_is_quarantined_and_never_repeated(tmp_path, status):
-    samples = [make_sample("bad", prompt="bad"), make_sample("good")]
+def test_a_request_that_is_refused_for_good_is_quarantined_and_never_repeated(tmp_path):
+    statuses = (400, 413, 415, 422)
+    samples = [make_sample("good"), *(make_sample(str(status), prompt=f"bad {status}") for status in statuses)]
 
     def answer(request, nth):
-        return Say(status=status) if "bad" in text_of(request) else good(request)
+        found = re.search(r"bad (\d+)", text_of(request))
+        return Say(status=int(found[1])) if found else good(request)
 
     with serving(answer) as server:
         ask(tmp_path, samples, server)
         ask(tmp_path, None, server)
-    assert set(server.seen.values()) == {1}
-    (row,) = lines(tmp_path, "quarantine")
-    assert (row["id"], row["reason"]) == ("bad", "rejected_request")
-    assert f"answered {status}" in row["why"]
+    assert list(server.seen.values()) == [1] * 5
+    rows = lines(tmp_path, "quarantine")
+    assert [(row["id"], row["reason"]) for row in rows] == [(str(status), "rejected_request") for status in statuses]
+    assert all(f"answered {row['id']}" in row["why"] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -367,3 +331,28 @@ def test_a_torn_last_line_and_a_call_in_flight_are_recognised(tmp_path):
     assert sorted(server.seen.values()) == [1, 1, 2]
     events = [row["event"] for row in lines(tmp_path, "calls")]
     assert events == ["sent", "reply", "sent", "reply", "sent", "lost", "sent", "reply"]
+
+
+def test_when_the_command_dies_the_worker_journals_what_is_in_flight_and_sends_nothing_more(tmp_path):
+    source = tmp_path / "in.parquet"
+    io.write(source, unlabelled(12))
+    arrived = threading.Event()
+
+    def answer(request, nth):
+        arrived.set()
+        return replace(good(request), delay=0.3)
+
+    with serving(answer) as server:
+        settings = Settings(source, tmp_path / "out.parquet", MODEL, server.url, concurrency=2)
+        command = [sys.executable, "-m", "gr_vl.teacher.worker"]
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        worker.stdin.write(json.dumps(settings.to_json()).encode() + b"\n")
+        worker.stdin.flush()
+        assert arrived.wait(60)
+        worker.stdin.close()  # what a kill of the command does to its pipes
+        worker.stdout.close()
+        assert worker.wait(60) == 0
+    events = [row["event"] for row in lines(tmp_path, "calls")]
+    assert 1 <= len(server.requests) <= 2
+    assert events.count("sent") == events.count("reply") == len(server.requests)
+    assert not settings.out.exists()

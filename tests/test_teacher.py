@@ -326,7 +326,7 @@ def test_a_torn_last_line_and_a_call_in_flight_are_recognised(tmp_path):
         whole = journal.read_bytes().splitlines(keepends=True)
         journal.write_bytes(b"".join(whole[:5]) + whole[5][:20])
         with Ledger(journal) as ledger:
-            assert (ledger.interrupted, ledger.events["reply"]) == (1, 2)
+            assert (ledger.events["lost"], ledger.events["reply"]) == (1, 2)
         ask(tmp_path, unlabelled(3), server)
     assert sorted(server.seen.values()) == [1, 1, 2]
     events = [row["event"] for row in lines(tmp_path, "calls")]

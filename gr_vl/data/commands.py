@@ -1,5 +1,6 @@
 """`gr-vl data RECIPE` and `gr-vl data reason`."""
 
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,8 @@ def reason(
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     if not only_estimate:
+        if missing := [name for name in ("openai", "tenacity") if importlib.util.find_spec(name) is None]:
+            raise ConfigError(f"gr-vl data reason needs {' and '.join(missing)}: install gr-vl[data]")
         settings.api_key()
         if not yes and not sys.stdin.isatty():
             raise ConfigError("--yes: there is no terminal to ask on; add it, or --estimate to see the costs alone")

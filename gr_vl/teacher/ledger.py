@@ -45,13 +45,12 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.outcomes: dict[str, Reply | Rejected] = {}
         """Finished calls by their key."""
-        self.spent, self.interrupted, self.events = Cost(), 0, Counter[str]()
+        self.spent, self.events = Cost(), Counter[str]()
         self._open: dict[str, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._load(path)
-        self.interrupted = len(self._open)
         for row in list(self._open.values()):
             self.lost(row["key"], "the process died", Cost(row["tokens"], row["usd"]))
 

@@ -85,7 +85,7 @@ def _note(row: dict[str, Any]) -> str:
     words = [f"{row['calls']} calls", f"{row['tokens']:,} tokens"]
     words += [f"${row['usd']:.4f}"] if row["usd"] else []
     words += [f"{row['quarantined']} quarantined"] if row["quarantined"] else []
-    words += [f"{row['interrupted']} calls were in flight when the last run died"] if row.get("interrupted") else []
+    words += [f"{row['lost']} lost"] if row["lost"] else []
     return ", ".join(words)
 
 
@@ -112,6 +112,8 @@ def results(settings: Settings) -> list[str]:
     taught = found["total"] - found["quarantined"] - found["kept"]
     reasons = ", ".join(f"{reason} {number}" for reason, number in found["reasons"].items())
     lines = [f"{taught:,} taught, {found['kept']:,} kept as they were: {settings.out}"]
+    if found["lost"]:
+        lines.append(f"{found['lost']:,} calls broke off: they may have been served, and are counted at their most")
     if reasons:
         lines.append(f"{found['quarantined']:,} in quarantine ({reasons}): {settings.quarantine}")
     return lines

@@ -51,6 +51,7 @@ class Run:
         self._dialect = dialects.get(settings.dialect)
         self._client = Client(settings, ledger, Budget(settings, lambda: ledger.spent), stop)
         self._outcomes: dict[int, Taught | Quarantined | None] = {}
+        self._quarantined = 0
         self._error: Exception | None = None
         self._total = io.count(settings.source)
 
@@ -74,7 +75,9 @@ class Run:
             for row, sample in rows:
                 if self._stop.is_set():
                     return
-                self._outcomes[row] = None if sample.reasoning else await self._reason(sample)
+                outcome = None if sample.reasoning else await self._reason(sample)
+                self._outcomes[row] = outcome
+                self._quarantined += isinstance(outcome, Quarantined)
                 self._watch(self.progress())
         except StoppedError:
             return
@@ -112,12 +115,13 @@ class Run:
 
     def progress(self) -> dict[str, Any]:
         """How far the run is, and what all calls of this output have cost."""
-        found, events = list(self._outcomes.values()), self._ledger.events
+        events = self._ledger.events
         return {
-            "done": len(found),
+            "done": len(self._outcomes),
             "total": self._total,
-            "quarantined": sum(isinstance(outcome, Quarantined) for outcome in found),
+            "quarantined": self._quarantined,
             "calls": events["reply"] + events["rejected"] + events["lost"],
+            "lost": events["lost"],
             "tokens": self._ledger.spent.tokens,
             "usd": round(self._ledger.spent.usd, 6),
         }

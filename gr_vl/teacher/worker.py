@@ -38,7 +38,7 @@ async def serve(settings: Settings) -> None:
     threading.Thread(target=watch_input, daemon=True).start()
     with await asyncio.to_thread(Ledger, settings.journal) as ledger:
         run = Run(settings, ledger, stop, tell)
-        tell(run.progress() | {"interrupted": ledger.interrupted})
+        tell(run.progress())
         await run.all()
 
 

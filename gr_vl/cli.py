@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from gr_vl import compose, display, launch
+from gr_vl.data import commands as data_commands
 from gr_vl.errors import ConfigError, GuardError, StageError
 from gr_vl.workbench.commands import app as reward_commands
 
@@ -56,7 +57,9 @@ def _run(stage: compose.Stage, console: Console) -> None:
 def _stage_command(kind: str, summary: str) -> None:
     example = f"Example: gr-vl {kind} guardreasoner_vl model=tiny run=runs/mine seed=2"
 
-    @app.command(kind, help=summary, epilog=example)
+    group, name = (data_commands.app, data_commands.STAGE) if kind == "data" else (app, kind)
+
+    @group.command(name, help=summary, epilog=example)
     def command(recipe: Recipe, overrides: Overrides = None) -> None:
         stage = compose.stage(recipe, kind, overrides or [])
         if stage.kind != kind:
@@ -64,6 +67,7 @@ def _stage_command(kind: str, summary: str) -> None:
         _run(stage, _console())
 
 
+app.add_typer(data_commands.app, name="data")
 for _kind, _summary in STAGES.items():
     _stage_command(_kind, _summary)
 

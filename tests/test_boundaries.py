@@ -35,6 +35,7 @@ def test_only_the_adapter_imports_verl():
         "gr_vl.augment.concat",
         "gr_vl.evaluation.report",
         "gr_vl.data.demo",
+        "gr_vl.teacher.run",
         "gr_vl.workbench.replay",
         "rewards",
     ],

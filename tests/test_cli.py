@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 
 import pytest
+from endpoint import MODEL, good, serving
 from factories import make_sample
 
 from gr_vl import cli
@@ -14,6 +16,7 @@ from gr_vl.data import io
 
 RECIPE, SECONDS = "guardreasoner_vl", 3.0
 TINY = (RECIPE, "model=tiny")
+REASON = ("data", "reason", "nowhere.parquet", "out.parquet", "--model", "a-teacher")
 MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
 
 
@@ -90,12 +93,21 @@ def run(tmp_path_factory):
         pytest.param(("report", "nowhere"), ["nowhere", "run.json", "run="], id="report: no run"),
         pytest.param(("check", *TINY, "gr_vl.device=tpu"), ["gr_vl.device='tpu'", "cpu"], id="check: no device"),
         pytest.param(("ablate", "clap"), ["GRID='clap'", "clip, length, paper"], id="ablate: no such grid"),
+        pytest.param((*REASON, "--yes"), ["OPENAI_API_KEY", "export"], id="reason: no key"),
+        pytest.param((*REASON, "--estimate"), ["nowhere.parquet", "no such file"], id="reason: no corpus"),
+        pytest.param((*REASON, "--attempts", "0"), ["--attempts 0", "above 0"], id="reason: no attempt"),
+        pytest.param((*REASON, "--price-in", "2"), ["--price-out", "both"], id="reason: half of a price"),
+        pytest.param((*REASON, "--budget-usd", "2"), ["--budget-usd 2", "--price-in"], id="reason: no price"),
+        pytest.param((*REASON, "--base-url", "localhost:8000"), ["--base-url", "https://"], id="reason: no address"),
+        pytest.param((*REASON[:3], "out.json", *REASON[4:]), ["out.json", ".parquet"], id="reason: no parquet"),
+        pytest.param((*REASON[:3], REASON[2], *REASON[4:]), ["is the input"], id="reason: in place"),
         pytest.param(("check", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="check: no such stage"),
         pytest.param(("pipeline", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="pipeline: no such stage"),
     ],
 )
 def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(sys, "argv", ["gr-vl", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
@@ -115,6 +127,7 @@ def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, word
         pytest.param(("concat", *TINY, "run=nowhere"), "hard.parquet", id="a missing file"),
         pytest.param(("sft", *TINY, "run=nowhere"), "base/model", id="a missing model"),
         pytest.param(("rl", *TINY, "data.train_batch_size=18", f"{MINI}=4"), "use 16", id="batch arithmetic"),
+        pytest.param((*REASON, "--estimate"), "nowhere.parquet", id="a missing corpus"),
     ],
 )
 def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, arguments, word):
@@ -132,14 +145,15 @@ def test_a_batch_of_more_rows_than_there_are(run):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "data", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check", "ablate"]
+    "command",
+    ["", "data", "data reason", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check", "ablate"],
 )
 def test_help_has_an_example(monkeypatch, capsys, command):
-    monkeypatch.setattr(sys, "argv", ["gr-vl", *([command] if command else []), "--help"])
+    monkeypatch.setattr(sys, "argv", ["gr-vl", *command.split(), "--help"])
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert not left.value.code
-    assert f"Example: gr-vl {command}" in " ".join(capsys.readouterr().out.split())
+    assert re.search(f"Examples?: gr-vl {command}", " ".join(capsys.readouterr().out.split()))
 
 
 def test_without_arguments_there_is_help():
@@ -214,3 +228,26 @@ def test_a_report_of_a_run_that_has_only_begun(tmp_path):
     assert "done  report" in out
     assert (run / "report.html").is_file()
     assert "data" in json.loads((run / "summary.json").read_text())["stages"]
+
+
+def test_reason_estimates_asks_and_tells(tmp_path):
+    pytest.importorskip("openai")
+    samples = [make_sample(str(index), prompt=f"case {index}") for index in range(3)]
+    io.write(tmp_path / "in.parquet", samples)
+    with serving(good) as server:
+        here = ("data", "reason", "in.parquet", "out.parquet", "--model", MODEL, "--base-url", server.url)
+        prices = ("--price-in", "2", "--price-out", "10", "--max-tokens", "100", "--api-key-env", "HOME")
+        code, out, error, _ = gr_vl(*here, *prices, "--estimate", cwd=tmp_path)
+        assert (code, error, server.requests) == (0, "", [])
+        assert "3 samples: 3 to ask for, 0 with reasoning, 0 images" in out
+        code, out, error, _ = gr_vl(*here, *prices, cwd=tmp_path)
+        assert (code, out, error.count("\n"), server.requests) == (2, "", 1, [])
+        assert "--yes" in error
+        code, out, error, _ = gr_vl(*here, *prices, "--yes", cwd=tmp_path)
+    assert (code, error, len(server.requests)) == (0, "", 3)
+    # 3 calls of 100 tokens in and 50 out: 3 * (100 * 2 + 50 * 10) / 1e6 dollars.
+    assert "3 calls, 450 tokens, $0.0021" in out
+    assert "3 taught, 0 kept as they were: out.parquet" in out
+    written = "".join(path.read_text(errors="replace") for path in tmp_path.iterdir())
+    assert os.environ["HOME"] == server.headers[0]["authorization"].removeprefix("Bearer ")
+    assert f'"{os.environ["HOME"]}"' not in written

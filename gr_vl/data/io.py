@@ -1,6 +1,7 @@
 """Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
+
+BATCH = 1024
+"""Rows in memory at once."""
 
 _LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
 
@@ -60,12 +64,19 @@ def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
 
 def write(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples and return their number; the file appears only when it is whole."""
-    rows = [to_row(sample) for sample in samples]
+    rows, count = map(to_row, samples), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), part)
+    try:
+        with pq.ParquetWriter(part, SCHEMA) as writer:
+            while batch := list(islice(rows, BATCH)):
+                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+                count += len(batch)
+    except BaseException:
+        part.unlink()
+        raise
     part.replace(path)
-    return len(rows)
+    return count
 
 
 def read(path: Path) -> list[Sample]:
@@ -85,7 +96,7 @@ def iterate(path: Path) -> Iterator[Sample]:
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
     number = 0
-    for group in file.iter_batches(batch_size=1024, columns=SCHEMA.names):
+    for group in file.iter_batches(batch_size=BATCH, columns=SCHEMA.names):
         for row in group.to_pylist():
             try:
                 yield from_row(row)

@@ -84,7 +84,9 @@ def main(number: int, full: bool) -> None:
     # Differences between two sizes leave out what starting the processes takes.
     seconds = {}
     for workers in (1, 2):
-        times = [1 / rate(lambda s=share, w=workers: augmented_set(samples, s, 0, workers=w), 1) for share in (0.1, 0.6)]
+        times = [
+            1 / rate(lambda s=share, w=workers: augmented_set(samples, s, 0, workers=w), 1) for share in (0.1, 0.6)
+        ]
         seconds[workers] = times[1] - times[0]
     print(f"{'speed-up of two processes':<28}{seconds[1] / seconds[2]:>8.2f}")
     if full:

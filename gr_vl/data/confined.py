@@ -25,12 +25,17 @@ def read_bytes(path: str | Path, root: Path, max_bytes: int) -> bytes:
     except DataError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no file, a loop of links, a NUL in the name
-        raise DataError(f"{path!s:.200}: cannot be read below {root} ({type(error).__name__}); correct the path") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+        raise DataError(
+            f"{path!s:.200}: cannot be read below {root} ({type(error).__name__}); correct the path"
+        ) from None
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is no regular file; give the path of an image file")
-        data = file.read(max_bytes + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(handle)
     if len(data) > max_bytes:
         raise DataError(f"{path}: {status.st_size:,} bytes exceed the limit of {max_bytes:,}; encode it smaller")
     return data

@@ -4,6 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class ImageCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{uuid4().hex}.part")
         part.write_bytes(_HEADER.pack(*picture.size, shrink, zlib.crc32(pixels)) + pixels)
-        part.replace(path)
+        with suppress(FileNotFoundError):  # another process took it for what a killed one left
+            part.replace(path)
         self._unchecked += len(pixels)
         if self._unchecked > self.max_bytes // 8:
             self._evict()

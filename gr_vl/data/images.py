@@ -65,9 +65,7 @@ def shrink_for(size: tuple[int, int], least: tuple[int, int]) -> int:
     return next((shrink for shrink in SHRINKS if shrink <= scale), 1)
 
 
-def decode(
-    data: bytes, *, shrink: int = 1, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+def decode(data: bytes, *, shrink: int = 1, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as a viewer shows it: first frame, upright, on white, RGB. Raises DataError with the reason if not.
 
     With `shrink`, one of `SHRINKS`, each side is divided by it and rounded up; a JPEG is then never decoded in full.

@@ -192,9 +192,8 @@ def _concat(config: DictConfig, files: bool) -> Facts:
         raise ConfigError(f"gr_vl.concat.balance={config.gr_vl.concat.balance!r} is unknown; use one of: {known}")
     _positive(config, "gr_vl.concat.max_side", "gr_vl.concat.workers")
     if config.gr_vl.concat.cache_gb <= 0:
-        raise ConfigError(
-            f"gr_vl.concat.cache_gb={config.gr_vl.concat.cache_gb} must be positive; use gr_vl.concat.cache=null for none"
-        )
+        room = config.gr_vl.concat.cache_gb
+        raise ConfigError(f"gr_vl.concat.cache_gb={room} must be positive; use gr_vl.concat.cache=null for no cache")
     _rows(config.gr_vl.concat.corpus, files)
     return {"share of pairs": share}
 

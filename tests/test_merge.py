@@ -27,7 +27,7 @@ def picture(index, size=(20, 10), kind="PNG"):
 
 def colours(data, spots):
     merged = decode(data)
-    return ["#%02x%02x%02x" % merged.getpixel(spot) for spot in spots]
+    return ["#{:02x}{:02x}{:02x}".format(*merged.getpixel(spot)) for spot in spots]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Which samples are joined: uniformly as published, or such that the classes of the whole set come out even.
 
-GuardReasoner-VL draws pairs uniformly. Harmful OR anything is harmful, so the mixtures of a set with a share h of harmful
-prompts are harmful at 1 - (1 - h)^2; the authors concede the imbalance. `label` and `modality` draw against it.
+GuardReasoner-VL draws pairs uniformly. Harmful OR anything is harmful, so of the mixtures of a set with a share h of
+harmful prompts 1 - (1 - h)^2 are harmful; the authors concede the imbalance. `label` and `modality` draw against it.
 """
 
 import random

@@ -10,8 +10,8 @@ from gr_vl.errors import DataError
 def read_bytes(path: str | Path, root: Path, max_bytes: int) -> bytes:
     """The bytes of a regular file below `root`. Raises DataError when it lies elsewhere, is none, or is too large.
 
-    Links that stay below the root are followed once, when the path is resolved; the resolved path is then opened part by
-    part without following any, so a link put there in between ends in an error and not outside.
+    Links that stay below the root are followed once, when the path is resolved; the resolved path is then opened part
+    by part without following any, so a link put there in between ends in an error and not outside.
     """
     asked = Path(path)
     if asked.is_absolute() or ".." in asked.parts:
@@ -25,9 +25,8 @@ def read_bytes(path: str | Path, root: Path, max_bytes: int) -> bytes:
     except DataError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no file, a loop of links, a NUL in the name
-        raise DataError(
-            f"{path!s:.200}: cannot be read below {root} ({type(error).__name__}); correct the path"
-        ) from None
+        reason = f"cannot be read below {root} ({type(error).__name__})"
+        raise DataError(f"{path!s:.200}: {reason}; correct the path") from None
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):

@@ -94,7 +94,7 @@ def _read(path: Path, shrink: int) -> Image.Image | None:
     if len(entry) < _HEADER.size:
         return None
     width, height, shrunk, crc = _HEADER.unpack_from(entry)
-    pixels = memoryview(entry)[_HEADER.size :]
+    pixels = entry[_HEADER.size :]
     if shrunk != shrink or len(pixels) != width * height * 3 or zlib.crc32(pixels) != crc:
         return None
     return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)

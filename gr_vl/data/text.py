@@ -6,9 +6,9 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def whole(text: str) -> str:
-    """The text with U+FFFD, the sign for what cannot be shown, for every lone surrogate: no file or tokenizer takes those.
+    """The text with U+FFFD, the sign for a broken character, in place of every lone surrogate.
 
-    NUL, bidi controls and all else are characters like others and stay.
+    Neither files nor tokenizers take those. NUL, bidi controls and all else are characters like others and stay.
 
     >>> whole("a\\ud83d b\\x00") == "a\\ufffd b\\x00"
     True

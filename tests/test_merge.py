@@ -6,6 +6,7 @@ import pytest
 from factories import make_corpus, make_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from PIL import Image
 
 from gr_vl.augment import contact_sheet
@@ -14,6 +15,7 @@ from gr_vl.augment.merge import merge
 from gr_vl.data import io as corpus_io
 from gr_vl.data.image_cache import ImageCache
 from gr_vl.data.images import decode
+from gr_vl.stages import concat as concat_stage
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#ff00ff", "#00ffff", "#000000"]
 WHITE = (255, 255, 255)
@@ -106,6 +108,25 @@ def test_neither_processes_nor_the_cache_nor_a_rebuild_change_a_byte(tmp_path):
     assert alone == corpus(tmp_path, "two", 2)
     assert alone == corpus(tmp_path, "three", 3, cache)
     assert alone == corpus(tmp_path, "alone", 1, cache)
+
+
+def test_the_stage_writes_the_set_and_a_sheet_of_its_pairs(tmp_path):
+    samples = make_corpus(24)
+    corpus_io.write(tmp_path / "hard.parquet", samples)
+    paths = {"corpus": f"{tmp_path}/hard.parquet", "out": f"{tmp_path}/concat/train.parquet"}
+    options = {"share": 0.25, "text_mode": "turns", "max_side": 128, "balance": "label", "workers": 1}
+    cache = {"cache": f"{tmp_path}/images", "cache_gb": 0.01}
+    settings = {"gr_vl": {"seed": 3, "concat": paths | options | cache}}
+    assert concat_stage.run(OmegaConf.create(settings))["pairs"] == 8
+    assert corpus_io.read(tmp_path / "concat" / "train.parquet")[:24] == samples
+    assert decode((tmp_path / "concat" / "contact_sheet.png").read_bytes()).width == 1200
+    assert list((tmp_path / "images").iterdir())
+
+
+def test_progress_is_heard_of():
+    heard = []
+    augmented_set([make_sample(f"s{i}") for i in range(70)], 0.7, 1, report=lambda *said: heard.append(said))
+    assert heard == [(64, 163), (128, 163)]
 
 
 def test_a_sheet_shows_pictures_with_their_labels(tmp_path):

@@ -9,7 +9,7 @@ kept for parity); text-only samples get no placeholder image; and where only one
 that part's alone, since the other part had nothing to judge.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from gr_vl.schema import Label, Sample, Task
 TEXT_MODES = ("turns", "transcripts")
 CHUNK = 8
 """Pairs that a worker process takes at a time."""
+REPORT_EVERY = 64
 
 
 def concatenate(
@@ -65,10 +66,12 @@ def augmented_set(
     balance: str = "uniform",
     workers: int = 1,
     cache: ImageCache | None = None,
+    report: Callable[[int, int], None] = lambda done, wanted: None,
 ) -> list[Sample]:
     """The samples in the order given, then the mixtures that make up `share` of the result, in the order drawn.
 
     Pairs are those of `pairs.draw`; neither the number of worker processes nor the cache changes a byte of the result.
+    `report` hears now and then how many of how many pairs are made.
     Ids end in #i: a pair may be drawn twice.
     """
     if not 0 <= share < 1:
@@ -77,10 +80,18 @@ def augmented_set(
     drawn = pairs.draw(samples, wanted, seed, balance)
     make = partial(_mixture, text_mode=text_mode, max_side=max_side, cache=cache)
     if workers == 1 or not drawn:
-        return [*samples, *map(make, range(wanted), drawn)]
+        return [*samples, *_reported(map(make, range(wanted), drawn), wanted, report)]
     # Spawned: a fork would copy whatever threads and locks the caller has.
     with ProcessPoolExecutor(min(workers, wanted), mp_context=get_context("spawn")) as pool:
-        return [*samples, *pool.map(make, range(wanted), drawn, chunksize=CHUNK)]
+        made = pool.map(make, range(wanted), drawn, chunksize=CHUNK)
+        return [*samples, *_reported(made, wanted, report)]
+
+
+def _reported(made: Iterable[Sample], wanted: int, report: Callable[[int, int], None]) -> Iterator[Sample]:
+    for done, mixture in enumerate(made, 1):
+        if done % REPORT_EVERY == 0:
+            report(done, wanted)
+        yield mixture
 
 
 def _mixture(index: int, pair: pairs.Pair, **options: Any) -> Sample:

@@ -87,14 +87,14 @@ def _of_this_process(folder: Path, max_bytes: int) -> ImageCache:
 
 def _read(path: Path, shrink: int) -> Image.Image | None:
     try:
-        entry = path.read_bytes()
-        os.utime(path)
+        with path.open("rb") as file:
+            header, pixels = file.read(_HEADER.size), file.read()
+            os.utime(path)
     except FileNotFoundError:
         return None
-    if len(entry) < _HEADER.size:
+    if len(header) < _HEADER.size:
         return None
-    width, height, shrunk, crc = _HEADER.unpack_from(entry)
-    pixels = entry[_HEADER.size :]
+    width, height, shrunk, crc = _HEADER.unpack(header)
     if shrunk != shrink or len(pixels) != width * height * 3 or zlib.crc32(pixels) != crc:
         return None
     return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)

@@ -1,10 +1,12 @@
 """Add safety-aware pairs to the hard samples."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import progress
 from gr_vl.augment import concat, contact_sheet
 from gr_vl.data import io
 from gr_vl.data.image_cache import ImageCache
@@ -29,6 +31,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         balance=settings.balance,
         workers=settings.workers,
         cache=cache,
+        report=partial(progress.report, Path(settings.out).parent),
     )
     io.write(Path(settings.out), samples)
     contact_sheet.write(Path(settings.out).with_name("contact_sheet.png"), samples[len(hard) :])

@@ -119,7 +119,7 @@ def test_the_stage_writes_the_set_and_a_sheet_of_its_pairs(tmp_path):
     settings = {"gr_vl": {"seed": 3, "concat": paths | options | cache}}
     assert concat_stage.run(OmegaConf.create(settings))["pairs"] == 8
     assert corpus_io.read(tmp_path / "concat" / "train.parquet")[:24] == samples
-    assert decode((tmp_path / "concat" / "contact_sheet.png").read_bytes()).width == 1200
+    assert decode((tmp_path / "concat" / "contact_sheet.png").read_bytes()).width == 4 * contact_sheet.CELL
     assert list((tmp_path / "images").iterdir())
 
 
@@ -141,5 +141,5 @@ def test_a_sheet_shows_pictures_with_their_labels(tmp_path):
     assert sheet.convert("RGB").getpixel((contact_sheet.CELL + 20, 15)) in [
         decode(picture(i)).getpixel((0, 0)) for i in range(7)
     ]
-    contact_sheet.write(tmp_path / "none.png", [])
+    contact_sheet.write(tmp_path / "none.png", [make_sample(images=(b"x",))])
     assert Image.open(tmp_path / "none.png").size == (4 * contact_sheet.CELL, cell)

@@ -4,12 +4,13 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from gr_vl.data import images
+from gr_vl.errors import DataError
 from gr_vl.schema import Label, Sample, Task
 
-CELL, CAPTION, MARGIN = 300, 84, 10
+CELL, CAPTION, MARGIN = 280, 84, 10
 ACROSS, DOWN = 4, 4
 COLOURS = {Label.HARMFUL: "#b5432e", Label.UNHARMFUL: "#33658a", None: "#777777"}
 
@@ -30,18 +31,32 @@ def write(path: Path, samples: Sequence[Sample]) -> None:
 def _cell(sample: Sample) -> Image.Image:
     cell = Image.new("RGB", (CELL, CELL + CAPTION), "white")
     pen, small, inner = ImageDraw.Draw(cell), ImageFont.load_default(11), CELL - 2 * MARGIN
-    if sample.images:
-        picture = images.decode(sample.images[0])
-        picture.thumbnail((inner, inner))
-        cell.paste(picture, (MARGIN, MARGIN))
-        pen.rectangle((MARGIN, MARGIN, MARGIN + picture.width, MARGIN + picture.height), outline="#cccccc")
-    pen.multiline_text((MARGIN, CELL), _lines(sample.prompt, 50, 3), fill="black", font=small)
+    pen.rectangle((0, 0, CELL - 1, CELL + CAPTION - 1), outline="#dddddd")
+    picture = _picture(sample, inner)
+    if picture is not None:
+        cell.paste(picture, ((CELL - picture.width) // 2, MARGIN))
+        pen.multiline_text((MARGIN, CELL), _lines(sample.prompt, 50, 3), fill="black", font=small)
+    else:
+        pen.multiline_text(
+            (MARGIN, MARGIN), _lines(sample.prompt, 44, 16), fill="black", font=ImageFont.load_default(12)
+        )
     for offset, task in enumerate(Task):
         label = sample.labels.get(task)
         place = (MARGIN + offset * inner // 2, CELL + 46)
         pen.text(place, f"{task}: {label or 'unknown'}", fill=COLOURS[label], font=ImageFont.load_default(13))
     pen.text((MARGIN, CELL + 64), _lines(sample.id, 50, 1), fill="#777777", font=small)
     return cell
+
+
+def _picture(sample: Sample, side: int) -> Image.Image | None:
+    """The first picture, none if there is none or if it is broken: whoever trains on it says so, with its reason."""
+    try:
+        for data in sample.images[:1]:
+            shrink = images.shrink_for(images.size(data), (side, side))
+            return ImageOps.contain(images.decode(data, shrink=shrink), (side, side))
+    except DataError:
+        pass
+    return None
 
 
 def _lines(text: str, width: int, height: int) -> str:

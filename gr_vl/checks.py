@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import dialects
-from gr_vl.augment import concat, mining
+from gr_vl.augment import concat, mining, pairs
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
 from gr_vl.data import io
@@ -187,7 +187,13 @@ def _concat(config: DictConfig, files: bool) -> Facts:
     if config.gr_vl.concat.text_mode not in concat.TEXT_MODES:
         known = ", ".join(concat.TEXT_MODES)
         raise ConfigError(f"gr_vl.concat.text_mode={config.gr_vl.concat.text_mode!r} is unknown; use one of: {known}")
-    _positive(config, "gr_vl.concat.max_side")
+    if config.gr_vl.concat.balance not in pairs.CHOICES:
+        known = ", ".join(pairs.CHOICES)
+        raise ConfigError(f"gr_vl.concat.balance={config.gr_vl.concat.balance!r} is unknown; use one of: {known}")
+    _positive(config, "gr_vl.concat.max_side", "gr_vl.concat.workers")
+    if config.gr_vl.concat.cache_gb <= 0:
+        room = config.gr_vl.concat.cache_gb
+        raise ConfigError(f"gr_vl.concat.cache_gb={room} must be positive; use gr_vl.concat.cache=null for no cache")
     _rows(config.gr_vl.concat.corpus, files)
     return {"share of pairs": share}
 

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from gr_vl.data import images
+from gr_vl.data.text import whole
 from gr_vl.dialects import Dialect, Message
 from gr_vl.schema import Sample
 
@@ -23,17 +24,24 @@ class Encoded:
     """pixel_values (patches, patch size) and image_grid_thw (images, 3); empty without images."""
 
 
+PROCESSOR_WORDS = ("<|placeholder|>",)
+"""What Qwen's processors turn into an image token beside a picture, although no tokenizer lists it."""
+
+
 class Encoder:
     """Applies a dialect and a processor's chat template.
 
     Whoever writes a control token such as `<|im_end|>` has written its letters: they cannot end their turn, speak for
-    another or claim an image.
+    another or claim an image. A space after its first letter makes it so in the text itself, since text is what verl
+    renders, tokenises and, for the pictures, even reads back from tokens: ids that merely spell a control token would
+    come alive there. Everything else, NUL and bidi controls included, is encoded as it stands.
     """
 
     def __init__(self, processor: Any, dialect: Dialect) -> None:
         self.processor, self.dialect = processor, dialect
         control = [str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
-        self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))) or r"(?!)")
+        words = sorted({*control, *PROCESSOR_WORDS}, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, words)))
 
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
@@ -87,7 +95,7 @@ class Encoder:
 
     def _plain(self, text: str) -> str:
         """The text with a space inside every control token, which leaves its letters readable and its power gone."""
-        return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+        return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", whole(text))
 
     def _render(self, messages: list[Message]) -> str:
         text: str = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -22,6 +22,7 @@ defaults: [common, _self_]
 gr_vl:
   kind: concat
   concat: {corpus: "${gr_vl.run}/data/train.parquet", out: "${gr_vl.run}/concat/train.parquet", share: 0.2,
+    balance: uniform, workers: 1, cache: null, cache_gb: 1.0,
            text_mode: turns, max_side: 1024}
 """,
     "eval": """

@@ -79,6 +79,11 @@ def with_settings(name, model, settings):
         pytest.param("concat", {"gr_vl.concat.share": -0.1}, ["=-0.1", "[0, 1)"], id="concat: a negative share"),
         pytest.param("concat", {"gr_vl.concat.text_mode": "x"}, ["='x'", "turns, transcripts"], id="concat: no mode"),
         pytest.param("concat", {"gr_vl.concat.max_side": 0}, ["=0", "at least 1"], id="concat: no pixel"),
+        pytest.param(
+            "concat", {"gr_vl.concat.balance": "x"}, ["='x'", "uniform, label, modality"], id="concat: no balance"
+        ),
+        pytest.param("concat", {"gr_vl.concat.workers": 0}, ["=0", "at least 1"], id="concat: nobody to work"),
+        pytest.param("concat", {"gr_vl.concat.cache_gb": 0.0}, ["=0.0", "cache=null"], id="concat: no room to cache"),
         pytest.param("rl", {ANSWERS: 1}, ["=1", "at least 2", "use 8"], id="rl: nothing to compare"),
         pytest.param("rl", {SFT_BATCH: 18}, ["=18", "multiple of 4", "use 16"], id="rl: half a mini-batch"),
         pytest.param("rl", {SFT_BATCH: 2}, ["=2", "multiple of 4", "use 4"], id="rl: less than a mini-batch"),

@@ -2,12 +2,16 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gr_vl.data import images
 from gr_vl.data.images import decode, encode_png
 from gr_vl.errors import DataError
 
@@ -34,6 +38,13 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0"))
 
 
+def blank_png(width, height):
+    """A white picture of one bit a pixel: a thousandth of its bytes when compressed."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    rows = zlib.compress((b"\0" + b"\xff" * -(-width // 8)) * height, 1)
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
 
 
@@ -53,6 +64,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), d
         pytest.param(png_header(8_000, 8_000), "8000 x 8000 is more than 40,000,000 pixels", id="too many pixels"),
         pytest.param(png_header(12_000, 12_000), "more than 40,000,000 pixels", id="a bomb that Pillow warns of"),
         pytest.param(png_header(60_000, 60_000), "more than 40,000,000 pixels", id="a bomb that Pillow refuses"),
+        pytest.param(blank_png(6_000, 1_001), "look like a decompression bomb", id="next to no bytes for its pixels"),
         pytest.param(png_header(0, 5), "image: ", id="no width"),
         pytest.param(b"\x89PNG" + b"\0" * (20 * 2**20), "exceed the limit of 20,971,520", id="too many bytes"),
     ],
@@ -116,6 +128,82 @@ def test_every_picture_arrives_as_a_viewer_shows_it(data, size, first, last):
     assert (image.mode, image.size) == ("RGB", size)
     assert near(image.getpixel((0, 0)), first)
     assert near(image.getpixel((size[0] - 1, size[1] - 1)), last)
+
+
+HIGH_WATER = """
+import sys
+from pathlib import Path
+from gr_vl.data.images import decode
+from gr_vl.errors import DataError
+
+def high_water():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+decode(Path(sys.argv[1]).read_bytes())
+before = high_water()
+for path in sys.argv[2:]:
+    try:
+        decode(Path(path).read_bytes(), shrink=8)
+        end = "decoded"
+    except DataError:
+        end = "refused"
+    print(Path(path).name, end, (high_water() - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_no_file_costs_64_megabytes(tmp_path):
+    """A process of its own: its high-water mark begins at its start."""
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 2**27, 1))
+    files = {
+        "small": encoded(NOISE, "JPEG"),
+        "200_megapixels": blank_png(20_000, 10_000),
+        "bomb_below_the_cap": blank_png(6_300, 6_300),
+        "text_of_128_megabytes": blank_png(8, 8)[:33] + text + blank_png(8, 8)[33:],
+        "photograph_of_36_megapixels": encoded(Image.new("L", (6_000, 6_000), 90), "JPEG"),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    command = [sys.executable, "-c", HIGH_WATER, *(str(tmp_path / name) for name in files)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    said = [line.split() for line in lines]
+    assert [(name, end) for name, end, _ in said] == [
+        ("200_megapixels", "refused"),
+        ("bomb_below_the_cap", "refused"),
+        ("text_of_128_megabytes", "refused"),
+        ("photograph_of_36_megapixels", "decoded"),
+    ]
+    assert max(int(megabytes) for _, _, megabytes in said) <= 64
+
+
+def gradient(width, height):
+    ramp = np.linspace(0, 255, width, dtype=np.uint8)
+    return Image.fromarray(np.dstack([np.tile(ramp, (height, 1))] * 3))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+@pytest.mark.parametrize("turned", [False, True], ids=["as it lies", "turned by EXIF"])
+def test_a_shrunken_picture_is_the_whole_one_made_smaller(kind, shrink, turned):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    data = encoded(gradient(101, 67), kind, exif=exif)
+    whole, small = decode(data), decode(data, shrink=shrink)
+    assert images.size(data) == whole.size == ((67, 101) if turned else (101, 67))
+    assert small.size == tuple(-(-side // shrink) for side in whole.size)
+    expected = np.asarray(whole.resize(small.size, Image.Resampling.BOX)).astype(int)
+    assert np.abs(np.asarray(small).astype(int) - expected).max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_is_known_without_a_pixel(kind):
+    assert images.size(encoded(NOISE, kind)[:-1500]) == (64, 64)
+
+
+def test_the_content_decides_what_a_file_is(tmp_path):
+    (tmp_path / "photo.png").write_bytes(encoded(NOISE, "JPEG"))
+    assert decode(images.read("photo.png", root=tmp_path)).size == (64, 64)
 
 
 def test_a_picture_survives_encoding():

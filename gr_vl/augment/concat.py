@@ -9,20 +9,33 @@ kept for parity); text-only samples get no placeholder image; and where only one
 that part's alone, since the other part had nothing to judge.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
 
-from PIL import Image
-
-from gr_vl.data.images import decode, encode_png
+from gr_vl.augment import pairs
+from gr_vl.augment.merge import merge
+from gr_vl.data import images
+from gr_vl.data.image_cache import ImageCache
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, Sample, Task
 
 TEXT_MODES = ("turns", "transcripts")
+CHUNK = 8
+"""Pairs that a worker process takes at a time."""
+REPORT_EVERY = 64
 
 
 def concatenate(
-    a: Sample, b: Sample, *, id: str | None = None, text_mode: str = "turns", max_side: int = 1024
+    a: Sample,
+    b: Sample,
+    *,
+    id: str | None = None,
+    text_mode: str = "turns",
+    max_side: int = 1024,
+    cache: ImageCache | None = None,
 ) -> Sample:
     """One sample made of two. Raises DataError that names the sample whose image cannot be decoded.
 
@@ -38,31 +51,52 @@ def concatenate(
         source="concat",
         prompt=prompt,
         response=response,
-        images=(_side_by_side([*_pictures(a), *_pictures(b)], max_side),) if both else a.images + b.images,
+        images=(_merged(a, b, max_side, cache),) if both else a.images + b.images,
         labels=_joint_labels(a, b),
     )
 
 
 def augmented_set(
-    samples: Sequence[Sample], share: float, seed: int, *, text_mode: str = "turns", max_side: int = 1024
+    samples: Sequence[Sample],
+    share: float,
+    seed: int,
+    *,
+    text_mode: str = "turns",
+    max_side: int = 1024,
+    balance: str = "uniform",
+    workers: int = 1,
+    cache: ImageCache | None = None,
+    report: Callable[[int, int], None] = lambda done, wanted: None,
 ) -> list[Sample]:
     """The samples in the order given, then the mixtures that make up `share` of the result, in the order drawn.
 
-    Both parts of a mixture are drawn uniformly, never one sample twice. The i-th pair is a function of the seed, i and
-    the set of ids, so the order of the input does not matter to it. Ids end in #i: a pair may be drawn twice.
+    Pairs are those of `pairs.draw`; neither the number of worker processes nor the cache changes a byte of the result.
+    `report` hears now and then how many of how many pairs are made.
+    Ids end in #i: a pair may be drawn twice.
     """
     if not 0 <= share < 1:
         raise ConfigError(f"gr_vl.concat.share={share} must lie in [0, 1); the paper uses 0.2")
     wanted = round(len(samples) * share / (1 - share))
-    if wanted and len(samples) < 2:
-        raise DataError("a mixture takes two samples, and there is one; set gr_vl.concat.share=0 or add data")
-    pool = sorted(samples, key=lambda sample: sample.id)
-    mixtures = []
-    for index in range(wanted):
-        a, b = random.Random(f"{seed}:concat:{index}").sample(pool, 2)
-        name = f"{a.id}+{b.id}#{index}"
-        mixtures.append(concatenate(a, b, id=name, text_mode=text_mode, max_side=max_side))
-    return [*samples, *mixtures]
+    drawn = pairs.draw(samples, wanted, seed, balance)
+    make = partial(_mixture, text_mode=text_mode, max_side=max_side, cache=cache)
+    if workers == 1 or not drawn:
+        return [*samples, *_reported(map(make, range(wanted), drawn), wanted, report)]
+    # Spawned: a fork would copy whatever threads and locks the caller has.
+    with ProcessPoolExecutor(min(workers, wanted), mp_context=get_context("spawn")) as pool:
+        made = pool.map(make, range(wanted), drawn, chunksize=CHUNK)
+        return [*samples, *_reported(made, wanted, report)]
+
+
+def _reported(made: Iterable[Sample], wanted: int, report: Callable[[int, int], None]) -> Iterator[Sample]:
+    for done, mixture in enumerate(made, 1):
+        if done % REPORT_EVERY == 0:
+            report(done, wanted)
+        yield mixture
+
+
+def _mixture(index: int, pair: pairs.Pair, **options: Any) -> Sample:
+    a, b = pair
+    return concatenate(a, b, id=f"{a.id}+{b.id}#{index}", **options)
 
 
 def _turns(a: Sample, b: Sample) -> tuple[str, str | None]:
@@ -89,35 +123,22 @@ def _spaced(texts: Sequence[str]) -> str:
 
 def _joint_labels(a: Sample, b: Sample) -> dict[Task, Label]:
     parts = {Task.PROMPT: [a, b], Task.RESPONSE: [part for part in (a, b) if part.response is not None] or [a, b]}
-    joint = {task: _either([part.labels.get(task) for part in judged]) for task, judged in parts.items()}
+    joint = {task: pairs.either([part.labels.get(task) for part in judged]) for task, judged in parts.items()}
     return {task: label for task, label in joint.items() if label is not None}
 
 
-def _either(labels: Sequence[Label | None]) -> Label | None:
-    if Label.HARMFUL in labels:
-        return Label.HARMFUL
-    return None if None in labels else Label.UNHARMFUL
-
-
-def _pictures(sample: Sample) -> list[Image.Image]:
+def _merged(a: Sample, b: Sample, max_side: int, cache: ImageCache | None) -> bytes:
     try:
-        return [decode(data) for data in sample.images]
+        return merge([*a.images, *b.images], max_side, cache)
+    except DataError:
+        for part in (a, b):
+            _must_decode(part)
+        raise
+
+
+def _must_decode(sample: Sample) -> None:
+    try:
+        for data in sample.images:
+            images.decode(data)
     except DataError as error:
         raise DataError(f"sample {sample.id!r}: {error}") from None
-
-
-def _side_by_side(pictures: Sequence[Image.Image], max_side: int) -> bytes:
-    """Left to right on white, tops aligned, within max_side x max_side, never enlarged.
-
-    Each picture is shrunk before it is pasted: a canvas at full size could be far larger than its parts.
-    """
-    height = max(picture.height for picture in pictures)
-    edges = [sum(picture.width for picture in pictures[:count]) for count in range(len(pictures) + 1)]
-    scale = min(1.0, max_side / edges[-1], max_side / height)
-    lefts = [round(edge * scale) for edge in edges]
-    canvas = Image.new("RGB", (max(lefts[-1], 1), max(round(height * scale), 1)), "white")
-    for picture, left, right in zip(pictures, lefts, lefts[1:], strict=False):
-        size = (max(right - left, 1), max(round(picture.height * scale), 1))
-        part = picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
-        canvas.paste(part, (left, 0))
-    return encode_png(canvas)

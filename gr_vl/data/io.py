@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gr_vl.data.text import whole
 from gr_vl.errors import DataError
 from gr_vl.schema import Label, Sample, Task
 
@@ -34,8 +35,11 @@ _LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
 
 
 def to_row(sample: Sample) -> dict[str, Any]:
-    """A sample as a row of `SCHEMA`."""
-    row = {name: getattr(sample, name) for name in ("id", "source", "prompt", "response", "reasoning")}
+    """A sample as a row of `SCHEMA`; lone surrogates in its texts become U+FFFD."""
+    row: dict[str, Any] = {}
+    for name in ("id", "source", "prompt", "response", "reasoning"):
+        text = getattr(sample, name)
+        row[name] = None if text is None else whole(text)
     row["images"] = [{"bytes": image, "path": None} for image in sample.images]
     for task, column in _LABEL_COLUMNS.items():
         row[column] = sample.labels.get(task)

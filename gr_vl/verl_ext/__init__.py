@@ -24,4 +24,5 @@ Patches (`patches.py`), each with a test that fails when verl no longer needs it
 | `log_probs_at_once`    | without flash-attn verl takes log-probabilities token by token: a third of an update on CPU |
 | `loader_workers`       | verl's SFT trainer under Ray forks 8 data loaders and ignores `data.num_workers`        |
 | `no_vision_tokens`     | a sampled vision token breaks verl's position ids: vLLM never samples one               |
+| `pictures_without_text` | verl reads answers back: one that spells an image token would claim a picture there      |
 """

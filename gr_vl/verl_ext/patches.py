@@ -26,6 +26,7 @@ def apply() -> None:
     unpinned_offload()
     log_probs_at_once()
     no_vision_tokens()
+    pictures_without_text()
 
 
 def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -123,6 +124,24 @@ def no_vision_tokens() -> None:
         return generate
 
     _wrap_once(vLLMHttpServer, "generate", make)
+
+
+def pictures_without_text() -> None:
+    """Compute an answer's image features from its images alone.
+
+    verl decodes prompt and answer and hands the text to the processor along with the images: an answer that spells
+    `<|image_pad|>` letter by letter would claim a picture there, and end the run when there is none left.
+    """
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _compute_multi_modal_inputs(self: Any, output: Any, input_ids: torch.Tensor) -> Any:
+            return original(self, output, input_ids[..., :0])
+
+        return _compute_multi_modal_inputs
+
+    _wrap_once(AgentLoopWorker, "_compute_multi_modal_inputs", make)
 
 
 def loader_workers(number: int) -> None:

@@ -66,6 +66,11 @@ SIGNATURES = [
         "self sampling_params priority kwargs",
     ),
     ("verl.experimental.agent_loop.agent_loop", "register", "agent_name"),
+    (
+        "verl.experimental.agent_loop.agent_loop",
+        "AgentLoopWorker._compute_multi_modal_inputs",
+        "self output input_ids",
+    ),
     ("verl.workers.engine", "EngineRegistry.register", "model_type backend device vendor"),
     ("verl.plugin.platform.platform_manager", "PlatformRegistry.register", "platform"),
     (

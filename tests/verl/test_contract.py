@@ -130,7 +130,9 @@ def found(module, path):
     ("module", "path", "parameters"), SIGNATURES, ids=[f"{path} of {module}" for module, path, _ in SIGNATURES]
 )
 def test_signature(module, path, parameters):
-    assert " ".join(inspect.signature(found(module, path)).parameters) == parameters
+    # Ray adds a parameter of its own to the methods of a class once it has made an actor of it.
+    names = [name for name in inspect.signature(found(module, path)).parameters if name != "_ray_trace_ctx"]
+    assert " ".join(names) == parameters
 
 
 def test_the_platform_has_these_parts_to_fill_in():

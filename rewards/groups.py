@@ -1,7 +1,7 @@
 """The rewards of a whole step: groups scored as groups, and what each term did."""
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import groupby
 
 import numpy as np
 
@@ -36,6 +36,7 @@ def term_statistics(terms: Sequence[Mapping[str, float]], groups: Groups) -> dic
 
 def _rows(groups: Groups) -> list[list[int]]:
     """The positions of each group's answers, in the order given."""
-    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-    order = sorted(range(len(groups)), key=lambda row: places[groups[row]])
-    return [list(rows) for _, rows in groupby(order, key=lambda row: places[groups[row]])]
+    rows: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        rows[group].append(row)
+    return list(rows.values())

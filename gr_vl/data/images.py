@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -97,9 +98,9 @@ def is_lossy(data: bytes) -> bool:
     return data.startswith(b"\xff\xd8")
 
 
-def _encode(image: Image.Image, **options: object) -> bytes:
+def _encode(image: Image.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, **options)  # type: ignore[arg-type]
+    image.save(buffer, **options)
     return buffer.getvalue()
 
 

@@ -21,7 +21,7 @@ Patches (`patches.py`), each with a test that fails when verl no longer needs it
 | `gloo_once`            | verl asks for the backend `cpu:gloo,cpu:gloo`; torch refuses a device twice             |
 | `text_only_batch`      | verl's Qwen2-VL forward calls `.mean()` on a model output when no row has an image      |
 | `unpinned_offload`     | the reference model's CPU offload pins memory, which needs a CUDA driver                |
-| `log_probs_at_once`    | without flash-attn verl takes log-probabilities token by token: a third of an update on CPU |
+| `log_probs_at_once`    | without flash-attn verl takes log-probabilities token by token: half of an update on CPU    |
 | `loader_workers`       | verl's SFT trainer under Ray forks 8 data loaders and ignores `data.num_workers`        |
 | `no_vision_tokens`     | a sampled vision token breaks verl's position ids: vLLM never samples one               |
 | `pictures_without_text` | verl reads answers back: one that spells an image token would claim a picture there      |

@@ -98,7 +98,7 @@ def log_probs_at_once() -> None:
     """On CPU, take the log-probabilities of all tokens at once: without flash-attn verl takes them one by one."""
     if torch.cuda.is_available():
         return
-    _wrap_once(torch_functional, "logprobs_from_logits_v2", lambda _: functools.partial(_log_probs))
+    _wrap_once(torch_functional, "logprobs_from_logits_v2", lambda _: _log_probs)
 
 
 def _log_probs(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

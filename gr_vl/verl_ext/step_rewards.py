@@ -53,8 +53,8 @@ class StepRewards:
 
     def saved(self, batch: Any) -> Any:
         """The part of a batch whose rollouts are saved: all answers to the first `saved_prompts` prompts."""
-        chosen = list(dict.fromkeys(_prompt(key) for key in self._facts))[: self.saved_prompts]
-        keys = [key for key in self._facts if _prompt(key) in set(chosen)]
+        chosen = set(list(dict.fromkeys(map(_prompt, self._facts)))[: self.saved_prompts])
+        keys = [key for key in self._facts if _prompt(key) in chosen]
         return tq.KVBatchMeta(keys=keys, tags=[{} for _ in keys], partition_id=batch.partition_id)
 
     def facts(self, keys: list[str]) -> dict[str, list[Any]]:

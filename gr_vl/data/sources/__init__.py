@@ -1,0 +1,1 @@
+"""Public corpora and benchmarks in their own shapes, one file each."""

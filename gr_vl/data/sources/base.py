@@ -1,0 +1,44 @@
+"""What a source of samples is: a corpus or benchmark in the shape in which its authors publish it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gr_vl.schema import Modality, Sample, Task
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row that became no sample, and what its owner can do about it."""
+
+    file: str
+    """Path below the folder that was read."""
+    row: int
+    """From 0, as it stands in that file."""
+    field: str
+    value: str
+    """What stands there, as Python writes it, cut to 80 characters."""
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public corpus or benchmark, and how its files become samples."""
+
+    name: str
+    """What recipes and `Sample.source` call it."""
+    title: str
+    url: str
+    licence: str
+    layout: str
+    """Which files a user has after the download, relative to the folder that is read."""
+    tasks: tuple[Task, ...]
+    modalities: tuple[Modality, ...]
+    read: Callable[[Path], Iterator[Sample | Refused]]
+    """Everything in a folder, in a fixed order and one row at a time. DataError when a file is missing or no such
+    file at all; a row that cannot be used is yielded as `Refused`, never raised and never left out."""
+    published: Mapping[str, int] = field(default_factory=dict)
+    """Counts that its paper or card states, such as {"rows": 1725, "response/harmful": 284}."""
+    benchmark: bool = False
+    """Whether it is for evaluation alone: training corpora are cleaned of its samples."""

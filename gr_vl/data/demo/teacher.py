@@ -13,7 +13,7 @@ from gr_vl.data.demo import rulebook
 from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
 
 OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4]
-MISREAD = 0.6
+MISREAD = 0.7
 REPEAT = 0.7
 
 

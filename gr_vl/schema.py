@@ -79,6 +79,8 @@ class Verdict:
     reasoning: str
     well_formed: bool
     """Whether the answer follows the dialect's grammar to the letter; training rewards only those."""
+    sectioned: bool = False
+    """Whether the reasoning treats every task, each in a section of its own with something in it, in order."""
 
 
 @dataclass(frozen=True)

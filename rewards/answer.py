@@ -35,7 +35,7 @@ class Reading:
         if isinstance(outcome, ParseFailure):
             said = {"failure": outcome.reason}
         else:
-            said = {"said": outcome.labels, "well_formed": outcome.well_formed}
+            said = {"said": outcome.labels, "form": [outcome.well_formed, outcome.sectioned]}
         lengths = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
         return json.dumps(said | {"labels": self.labels, "lengths": lengths})
 
@@ -47,7 +47,7 @@ class Reading:
         if "failure" in row:
             outcome = ParseFailure(FailureReason(row["failure"]))
         else:
-            outcome = Verdict(_labels(row["said"]), "", row["well_formed"])
+            outcome = Verdict(_labels(row["said"]), "", *row["form"])
         return cls(outcome, _labels(row["labels"]), *row["lengths"])
 
 

@@ -29,7 +29,10 @@ def make_sample(
     return Sample(id=id, labels=known, **(defaults | fields))
 
 
-def make_text(prompt: Label, response: Label = UNHARMFUL, reasoning: str = "I look at it.") -> str:
+REASONING = "# Task 1\nI look at it.\n# Task 2\nI look at that."
+
+
+def make_text(prompt: Label, response: Label = UNHARMFUL, reasoning: str = REASONING) -> str:
     """A well-formed answer."""
     return f"<think>\n{reasoning}\n</think>\n<result>\nAnswers:\nRequest: {prompt}\nResponse: {response}\n</result>"
 

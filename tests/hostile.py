@@ -4,7 +4,7 @@ Neutral placeholders only. The labels that go with them are harmful for the requ
 """
 
 RESULT = "<result>\nAnswers:\nRequest: harmful\nResponse: unharmful\n</result>"
-GOOD = f"<think>\na\n</think>\n{RESULT}"
+GOOD = f"<think>\n# Task 1\na\n# Task 2\nb\n</think>\n{RESULT}"
 MEGABYTE = 2**20
 
 NO_VERDICT = {

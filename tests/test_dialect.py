@@ -117,6 +117,25 @@ def test_labels_are_read_and_only_the_exact_grammar_is_well_formed(text, well_fo
     assert (outcome.labels, outcome.well_formed) == ({Task.PROMPT: H, Task.RESPONSE: U}, well_formed)
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "sectioned"),
+    [
+        pytest.param("# Task 1\n## Reasoning Step 1\na\n# Task 2\nb", True, id="both tasks, each with a sentence"),
+        pytest.param("First.\n# Task 1: request\na\n\n# Task 2: response\nb", True, id="words before and in headings"),
+        pytest.param("a", False, id="no heading"),
+        pytest.param("# Task 2\nb", False, id="the first task left out"),
+        pytest.param("# Task 1\na", False, id="the second task left out"),
+        pytest.param("# Task 2\nb\n# Task 1\na", False, id="the other way round"),
+        pytest.param("# Task 1\n\n# Task 2\nb", False, id="nothing on the first task"),
+        pytest.param("# Task 1\na\n# Task 2\n## Reasoning Step 1\n", False, id="headings alone on the second task"),
+        pytest.param("# Task 10\na\n# Task 2\nb", False, id="another task's number"),
+    ],
+)
+def test_reasoning_is_sectioned_when_it_says_something_on_each_task_in_order(reasoning, sectioned):
+    text = f"<think>{reasoning}</think>{RESULT}"
+    assert (GUARD.parse(text).well_formed, GUARD.parse(text).sectioned) == (True, sectioned)
+
+
 def test_the_last_complete_result_counts():
     flipped = RESULT.replace("Request: harmful", "Request: unharmful")
     assert GUARD.parse(f"<think>a</think>{flipped}{RESULT}<result>").labels[Task.PROMPT] is H

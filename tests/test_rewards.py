@@ -22,8 +22,11 @@ BUDGET = 300
 LENGTHS = {"short": (30, 150, 384), "at the cut": (50, 250, 500), "long": (300, 500, 3072)}
 
 
+REASONING = "# Task 1\na\n# Task 2\nb"
+
+
 def answer(request, response):
-    return f"<think>a</think>\n<result>\nAnswers:\nRequest: {request}\nResponse: {response}\n</result>"
+    return f"<think>{REASONING}</think>\n<result>\nAnswers:\nRequest: {request}\nResponse: {response}\n</result>"
 
 
 ANSWERS = {
@@ -133,6 +136,18 @@ def test_an_unknown_label_is_not_scored():
 )
 def test_tasks_weigh_what_the_recipe_says(weights, half):
     assert build("accuracy", tasks=weights)(ANSWERS["half right"], LABELS, reasoning_tokens=0).total == half
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "total"),
+    [
+        pytest.param("# Task 1\na\n# Task 2\nb", 1.0, id="a section for every task"),
+        pytest.param("# Task 2\nb", 0.0, id="a task left out"),
+    ],
+)
+def test_the_sections_gate_pays_only_for_reasoning_on_every_task(reasoning, total):
+    text = ANSWERS["right"].replace(REASONING, reasoning)
+    assert build("accuracy", gate="sections")(text, LABELS, reasoning_tokens=0).total == total
 
 
 def test_without_reasoning_the_floor_keeps_the_paper_finite():

@@ -111,9 +111,9 @@ def test_parse_failures_are_counted_by_reason(gr_vl, saved):
 def test_rows_of_verl_alone_are_grouped_and_their_lengths_estimated():
     old = {key: value for key, value in ROWS[0].items() if "tokens" not in key and key != "finished"}
     got = rollouts.parse(json.dumps(old), "a:1")
-    # < think > I look at it . and then 17 signs and words of tags and result.
+    # < think >, 16 signs and words of two sections, and then 19 of tags and result.
     assert got.estimated
-    assert got.lengths == {"reasoning_tokens": 8, "output_tokens": 8 + 4 + 3 + 2 + 6 + 4, "finished": True}
+    assert got.lengths == {"reasoning_tokens": 3 + 16, "output_tokens": 3 + 16 + 4 + 3 + 2 + 6 + 4, "finished": True}
     again = rollouts.parse(json.dumps({**old, "uid": "p_9_0"}), "a:2")
     other = rollouts.parse(json.dumps({**old, "step": 2}), "a:3")
     assert got.group == again.group != other.group

@@ -12,6 +12,9 @@
 Departures from the released code: the instruction is a system message at every stage; labels are read from the last
 complete result block after the reasoning, so that a label inside the reasoning never counts; and an answer is well
 formed only if it follows the grammar to the letter and ends after `</result>`. The instruction is in our own words.
+
+The reasoning is free text. In the family's data it has a section a task, under `# Task 1` and `# Task 2`; the grammar
+does not ask for them, `Verdict.sectioned` says whether they are there.
 """
 
 import re
@@ -35,6 +38,7 @@ _LINE = re.compile(
 # [^\S\n]* stops at the first line break: \s*\n\s* could split a run of them anywhere, in quadratic time.
 _BODY = re.compile(r"\s*Answers:[^\S\n]*\n\s*Request: (harmful|unharmful)[^\S\n]*\n\s*Response: (harmful|unharmful)\s*")
 _TASKS = {"request": Task.PROMPT, "response": Task.RESPONSE}
+_SECTIONS = (re.compile(r"^# Task 1\b", re.MULTILINE), re.compile(r"^# Task 2\b", re.MULTILINE))
 _TAGS = ("<think>", "</think>", "<result>", "</result>")
 
 
@@ -98,7 +102,7 @@ class GuardReasonerVL:
                 return ParseFailure(FailureReason.CONFLICTING_LABELS, reasoning)
         if any(task not in labels for task in self.tasks):
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
-        return Verdict(labels, reasoning, well_formed=_well_formed(text, body))
+        return Verdict(labels, reasoning, _well_formed(text, body), _sectioned(reasoning))
 
 
 def _last_block(text: str) -> str | None:
@@ -114,3 +118,16 @@ def _well_formed(text: str, body: str) -> bool:
         return False
     between = text[text.find("</think>") + len("</think>") : text.find("<result>")]
     return not between.strip() and _BODY.fullmatch(body) is not None
+
+
+def _sectioned(reasoning: str) -> bool:
+    first, second = (pattern.search(reasoning) for pattern in _SECTIONS)
+    if first is None or second is None or first.start() > second.start():
+        return False
+    return all(map(_says_something, (reasoning[first.end() : second.start()], reasoning[second.end() :])))
+
+
+def _says_something(section: str) -> bool:
+    """Whether a line after the heading is neither blank nor a heading itself."""
+    _, _, body = section.partition("\n")
+    return any(line.strip() and not line.startswith("#") for line in body.split("\n"))

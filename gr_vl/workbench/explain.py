@@ -63,6 +63,8 @@ def _changes(own: Reading) -> dict[str, Callable[[Reading], Reading]]:
             changes[f"{task} {'right' if wrong else 'wrong'}"] = partial(_turned, task=task)
         if not (own.outcome.well_formed and own.finished):
             changes["well formed and closed by an end token"] = _formed
+        elif not own.outcome.sectioned:
+            changes["a section for every task"] = _formed
     fewer = min(STEP, own.reasoning_tokens)
     if fewer:
         changes[f"{fewer} tokens fewer"] = partial(_longer, tokens=-fewer)
@@ -79,11 +81,11 @@ def _turned(reading: Reading, task: Task) -> Reading:
 
 def _formed(reading: Reading) -> Reading:
     assert isinstance(reading.outcome, Verdict)
-    return replace(reading, outcome=replace(reading.outcome, well_formed=True), finished=True)
+    return replace(reading, outcome=replace(reading.outcome, well_formed=True, sectioned=True), finished=True)
 
 
 def _mended(reading: Reading) -> Reading:
-    return replace(reading, outcome=Verdict(reading.labels, "", well_formed=True), finished=True)
+    return replace(reading, outcome=Verdict(reading.labels, "", well_formed=True, sectioned=True), finished=True)
 
 
 def _longer(reading: Reading, tokens: int) -> Reading:

@@ -24,7 +24,8 @@ class TieBreak:
 
     >>> from rewards import SafetyReward
     >>> reward = SafetyReward.from_config({"preset": "bounded", "budget": 100})
-    >>> text = "<think>a</think><result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
+    >>> thought = "<think># Task 1\\na\\n# Task 2\\nb</think>"
+    >>> text = f"{thought}<result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
     >>> group = [reward.read(text, {"prompt": said}, reasoning_tokens=50) for said in ("harmful", "unharmful")]
     >>> [got.total for got in reward.score_group(group)], reward.score(group[0]).total
     ([0.9, 0.0], 1.0)

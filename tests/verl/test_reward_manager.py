@@ -13,7 +13,7 @@ from rewards import Reading
 
 pytestmark = pytest.mark.verl
 LABELS = {"prompt": "harmful", "response": "unharmful"}
-GOOD = "<think>\na\n</think>\n<result>\nAnswers:\nRequest: harmful\nResponse: harmful\n</result>"
+GOOD = "<think>\n# Task 1\na\n# Task 2\nb\n</think>\n<result>\nAnswers:\nRequest: harmful\nResponse: harmful\n</result>"
 
 
 def manager(encoder, **reward):

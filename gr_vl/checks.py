@@ -175,6 +175,9 @@ def _generation(config: DictConfig, files: bool) -> Facts:
 def _mine(config: DictConfig, files: bool) -> Facts:
     mining.keep(config.gr_vl.mine.rule, 0, 1)
     _positive(config, "gr_vl.mine.keep")
+    if not 0 <= config.gr_vl.mine.easy < 1:
+        easy = config.gr_vl.mine.easy
+        raise ConfigError(f"gr_vl.mine.easy={easy} must be a share in [0, 1); use 0 for hard samples alone")
     facts = _generation(config, files)
     _model(config.gr_vl.generation.model, files)
     return facts | {"rule": config.gr_vl.mine.rule}

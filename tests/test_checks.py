@@ -69,6 +69,7 @@ def with_settings(name, model, settings):
         pytest.param("data", {"gr_vl.data.source": "web"}, ["='web'", "demo, xstest, parquet"], id="data: no source"),
         pytest.param("data", {"gr_vl.data.test": 0}, ["=0", "at least 1"], id="data: an empty split"),
         pytest.param("mine", {"gr_vl.mine.rule": "hard"}, ["='hard'", "all_wrong, any_wrong"], id="mine: no rule"),
+        pytest.param("mine", {"gr_vl.mine.easy": 1.0}, ["=1.0", "[0, 1)", "use 0"], id="mine: easy samples alone"),
         pytest.param("mine", {"gr_vl.mine.keep": 0}, ["=0", "at least 1"], id="mine: keep nothing"),
         pytest.param("mine", {"gr_vl.generation.answers": 0}, ["=0", "at least 1"], id="mine: no answer"),
         pytest.param("mine", {"gr_vl.generation.top_p": 0.0}, ["=0.0", "(0, 1]", "use 1"], id="mine: no token left"),

@@ -87,6 +87,19 @@ def test_hard_samples_keep_their_order(rule, bypass, ids):
     assert [item.id for item in hard] == ids
 
 
+@pytest.mark.parametrize(
+    ("easy", "limit", "ids"),
+    [
+        pytest.param(0.0, None, ["t0", "t3"], id="hard samples alone"),
+        pytest.param(0.5, None, ["t0", "t2", "t3", "i"], id="as many easy ones as hard ones"),
+        pytest.param(0.9, None, ["t0", "t2", "t3", "i"], id="no more easy ones than there are"),
+    ],
+)
+def test_easy_samples_are_those_that_are_always_right(easy, limit, ids):
+    kept = select([*TEXTS, IMAGE], COUNTS, 4, "all_wrong", limit=limit, seed=1, easy=easy)
+    assert [item.id for item in kept] == ids
+
+
 MANY = [Sample(f"m{index}", "test", "words") for index in range(200)]
 NONE_RIGHT = {item.id: 0 for item in MANY}
 

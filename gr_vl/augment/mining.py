@@ -82,9 +82,12 @@ def select(
     limit: int | None,
     seed: int,
     image_bypass: bool = False,
+    easy: float = 0.0,
 ) -> list[Sample]:
     """The hard samples in the order given; above `limit`, a uniform draw of that many.
 
+    A share `easy` of the result are samples with right answers only, as many as there are. Not in the paper: a hard set
+    may lack what the guard never gets wrong, and RL then forgets it.
     Each sample's draw is a function of the seed and its id, so neither order nor the other samples change it.
     """
     if limit is not None and limit < 1:
@@ -94,11 +97,16 @@ def select(
         for sample in samples
         if (image_bypass and sample.modality is Modality.IMAGE) or keep(rule, _count(sample, correct_counts), k)
     ]
-    if limit is None or len(hard) <= limit:
-        return hard
-    drawn = sorted(hard, key=lambda sample: random.Random(f"{seed}:mining:{sample.id}").random())[:limit]
-    chosen = {sample.id for sample in drawn}
-    return [sample for sample in hard if sample.id in chosen]
+    if limit is not None:
+        hard = _drawn(hard, max(round(limit * (1 - easy)), 1), seed)
+    chosen = {sample.id for sample in hard}
+    known = [sample for sample in samples if sample.id not in chosen and _count(sample, correct_counts) == k]
+    chosen |= {sample.id for sample in _drawn(known, round(len(hard) * easy / (1 - easy)), seed)}
+    return [sample for sample in samples if sample.id in chosen]
+
+
+def _drawn(samples: Sequence[Sample], number: int, seed: int) -> list[Sample]:
+    return sorted(samples, key=lambda sample: random.Random(f"{seed}:mining:{sample.id}").random())[:number]
 
 
 def _count(sample: Sample, correct_counts: Mapping[str, int]) -> int:

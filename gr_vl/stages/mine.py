@@ -26,7 +26,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     right = mining.count_correct(samples, answers, k, config.gr_vl.dialect)
     (folder / "difficulty.json").write_text(json.dumps(mining.difficulty(samples, right, k), indent=2))
     hard = mining.select(
-        samples, right, k, settings.rule, limit=settings.keep, seed=seed, image_bypass=settings.image_bypass
+        samples,
+        right,
+        k,
+        settings.rule,
+        limit=settings.keep,
+        seed=seed,
+        image_bypass=settings.image_bypass,
+        easy=settings.easy,
     )
     if not hard:
         raise DataError(

@@ -75,7 +75,14 @@ def _overview(known: list[Source]) -> Table:
     table.columns[-1].overflow = "fold"
     for source in known:
         use = "benchmark" if source.benchmark else "corpus"
-        cells = (source.name, use, ", ".join(source.tasks), ", ".join(source.modalities), source.licence, source.url.removeprefix("https://"))
+        cells = (
+            source.name,
+            use,
+            ", ".join(source.tasks),
+            ", ".join(source.modalities),
+            source.licence,
+            source.url.removeprefix("https://"),
+        )
         table.add_row(*map(Text, cells))
     return table
 

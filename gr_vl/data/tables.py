@@ -142,8 +142,8 @@ def _parquet(path: Path) -> Iterator[Item]:
     import pyarrow.parquet as pq
 
     try:
-        # With a buffer a row group is streamed: those of image sets weigh hundreds of megabytes.
-        with pq.ParquetFile(path, buffer_size=CHUNK) as file:
+        # Streamed: pre-buffering keeps whole row groups, which weigh hundreds of megabytes where pictures are embedded.
+        with pq.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False) as file:
             size = IMAGE_ROWS if "binary" in str(file.schema_arrow) else ROWS
             for batch in file.iter_batches(batch_size=size):
                 yield from _batch(batch)

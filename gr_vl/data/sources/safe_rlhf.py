@@ -10,10 +10,12 @@ from gr_vl.schema import Label, Modality, Sample, Task
 
 def _samples(row: Row) -> list[Sample]:
     prompt = row.text("prompt")
+    # The files of all models have the same name; the folder that each lies in tells them apart.
+    model = (row.root / row.file).resolve().parent.name
     return [
         row.sample(
             prompt,
-            id=f"{row.id}-{which}",
+            id=f"{row.source}-{model}-{row.number}-{which}",
             response=row.text(f"response_{which}"),
             response_label=Label.UNHARMFUL if row.flag(f"is_response_{which}_safe") else Label.HARMFUL,
         )
@@ -28,14 +30,13 @@ def _source(split: str) -> Source:
         title=f"PKU-SafeRLHF {split}",
         url="https://huggingface.co/datasets/PKU-Alignment/PKU-SafeRLHF",
         licence="CC-BY-NC-4.0",
-        layout=f"data/Alpaca2-7B/{split}.jsonl (one such model's folder): prompt, response_0, response_1, "
+        layout=f"data/Alpaca2-7B/{split}.jsonl (or several such folders): prompt, response_0, response_1, "
         "is_response_0_safe, is_response_1_safe",
         tasks=(Task.RESPONSE,),
         modalities=(Modality.TEXT,),
         read=reader(name, f"{split}.jsonl|{split}.jsonl.gz|{split}-*.parquet", convert=_samples),
         benchmark=split == "test",
-        unverified="not read: columns are those that public code reads, the path is from memory; no count is stated. "
-        "Give one model's folder: rows of several have the same numbers",
+        unverified="not read: columns are those that public code reads, the path is from memory; no count is stated",
     )
 
 

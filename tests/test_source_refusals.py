@@ -1,6 +1,8 @@
 """Rows that cannot be used: each says which field, why, and what to do, and takes no other along."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from source_rows import (
     AEGIS2,
     BEAVER,
@@ -14,6 +16,7 @@ from source_rows import (
     UNSAFE,
     WILD,
     aegis,
+    answers,
     messages,
     read,
     transcript,
@@ -21,7 +24,7 @@ from source_rows import (
 )
 
 from gr_vl.data.sources.base import Refused
-from gr_vl.data.sources.convert import MAX_TEXT
+from gr_vl.data.sources.cells import MAX_TEXT
 from gr_vl.schema import Label
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
@@ -206,3 +209,44 @@ def test_a_bad_row_takes_no_good_one_along(tmp_path):
 def test_an_id_is_given_once(tmp_path):
     first, second = read("aegis2_test", [AEGIS2, AEGIS2 | {"prompt": "ask again"}], tmp_path)
     assert (first.id, second.field, second.value) == ("aegis2_test-a", "id", "'aegis2_test-a'")
+
+
+WORDS = ["role", "content", "type", "text", "image_url", "url", "from", "value", "bytes", "path", "a"]
+GOOD = {
+    "beavertails_test": BEAVER,
+    "aegis2_test": AEGIS2,
+    "badnews": {"file_name": "a.png", "label": "safe"},
+    "xstest_prompts": {"id": "1", "type": "x", "prompt": "ask"},
+    "bench_toxicchat": {"input": transcript(), "output": "harmful"},
+    "guardreasoner_train": {"input": transcript(), "output": answers("harmful", "unharmful")},
+    "guardreasoner_vl_train_text": vl_train(),
+    "openai_messages": CHAT | {"images": ["a.png"]},
+}
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["", "None", "\ud83d", "\0"]),
+)
+JSON = st.recursive(
+    ODD,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize(("source", "row"), [pytest.param(*pair, id=pair[0]) for pair in GOOD.items()])
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_stands_in_a_cell_a_row_is_a_sample_or_refused(source, row, data, tmp_path):
+    cells = st.fixed_dictionaries({key: st.just(value) | JSON for key, value in row.items()})
+    rows = [row, *data.draw(st.lists(cells, min_size=5, max_size=5))]
+    good, *found = read(source, rows, tmp_path)
+    assert not isinstance(good, Refused)
+    assert {item.row for item in found if isinstance(item, Refused)} <= set(range(6))
+    for item in found:
+        if not isinstance(item, Refused):
+            assert item.prompt.encode() or item.images
+            assert item.labels

@@ -23,7 +23,7 @@ from source_rows import (
 from source_shapes import small_picture
 
 from gr_vl.data import sources
-from gr_vl.data.sources.convert import MAX_TEXT
+from gr_vl.data.sources.cells import MAX_TEXT
 from gr_vl.errors import DataError
 from gr_vl.schema import Label, Task
 

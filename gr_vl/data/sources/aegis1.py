@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, Unusable, reader
+from gr_vl.data.sources.cells import Row, Unusable
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 ANNOTATORS = 5

@@ -4,7 +4,8 @@
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import SAFE_WORDS, Row, Unusable, reader
+from gr_vl.data.sources.cells import SAFE_WORDS, Row, Unusable
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 _REDACTED = "add the text from the Suicide Detection dataset, as the card says, or leave it out"

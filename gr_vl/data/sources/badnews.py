@@ -8,7 +8,8 @@ nor VLGuard's `safe` (13 of its 16 unsafe ones are unharmful there) says which.
 from pathlib import Path
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import HARM_WORDS, SAFE_WORDS, Row, picture, reader
+from gr_vl.data.sources.cells import HARM_WORDS, SAFE_WORDS, Row, picture
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 

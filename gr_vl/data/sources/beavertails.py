@@ -1,7 +1,8 @@
 """BeaverTails 30k (Ji et al. 2023, arXiv 2307.04657): `is_safe` judges the response; the request is not judged."""
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import HARM_WORDS, SAFE_WORDS, Row, Unusable, embedded, picture, reader, text
+from gr_vl.data.sources.cells import HARM_WORDS, SAFE_WORDS, Row, Unusable, embedded, picture, text
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 IMAGE = "<image>"

@@ -10,7 +10,8 @@ from typing import Any
 
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import HARM_WORDS, Convert, Row, Unusable, reader
+from gr_vl.data.sources.cells import HARM_WORDS, Row, Unusable
+from gr_vl.data.sources.convert import Convert, reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

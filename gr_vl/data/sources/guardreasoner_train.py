@@ -10,7 +10,8 @@ import re
 from gr_vl.data import xstest
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.errors import DataError
 from gr_vl.schema import Modality, Sample, Task
 

@@ -11,8 +11,9 @@ from typing import Any
 from gr_vl.data import tables
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Refused, Source
+from gr_vl.data.sources.cells import Row, Unusable, picture
 from gr_vl.data.sources.chats import turns
-from gr_vl.data.sources.convert import Convert, Row, Unusable, converted, files, picture, shown
+from gr_vl.data.sources.convert import Convert, converted, files, shown
 from gr_vl.errors import DataError
 from gr_vl.schema import Modality, Sample, Task
 

@@ -8,8 +8,9 @@ import re
 
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
+from gr_vl.data.sources.cells import Row, Unusable
 from gr_vl.data.sources.chats import IMAGE, pictures, turns
-from gr_vl.data.sources.convert import Row, Unusable, reader
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 _TARGET = re.compile(r"\s*<think>(.*)</think>\s*<result>(.*)</result>\s*", re.DOTALL)

@@ -8,7 +8,8 @@ knives among both), and it does not say where they come from.
 from pathlib import Path
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, choose, pictures_reader
+from gr_vl.data.sources.cells import Row, choose
+from gr_vl.data.sources.convert import pictures_reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 CLASSES = {

@@ -1,7 +1,8 @@
 """OR-Bench (Cui et al. 2024, arXiv 2405.20947): requests that only sound harmful, beside truly harmful ones."""
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Convert, Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import Convert, reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

@@ -4,7 +4,8 @@ GuardReasoner's benchmark of 2,000 was drawn from the test split: training that 
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

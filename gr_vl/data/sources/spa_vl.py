@@ -6,7 +6,8 @@ is a function of the question and the picture's name. The request has no label: 
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 from gr_vl.seeding import seed_of
 

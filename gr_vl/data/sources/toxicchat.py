@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, reader
+from gr_vl.data.sources.cells import Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

@@ -11,7 +11,7 @@ Seen on the released text benchmarks and on HarmImageTest, where an instruction 
 
 import re
 
-from gr_vl.data.sources.convert import Unusable
+from gr_vl.data.sources.cells import Unusable
 from gr_vl.schema import Label, Task
 
 _USER, _ASSISTANT = "Human user:\n", "\n\nAI assistant:\n"

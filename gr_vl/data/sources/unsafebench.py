@@ -5,7 +5,8 @@ Both splits are read: GuardReasoner-VL drew its own 80/20 split over the union o
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import SAFE_WORDS, Row, reader
+from gr_vl.data.sources.cells import SAFE_WORDS, Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 

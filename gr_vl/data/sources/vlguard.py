@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import Row, picture, reader
+from gr_vl.data.sources.cells import Row, picture
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 

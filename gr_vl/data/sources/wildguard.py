@@ -5,7 +5,8 @@ that GuardReasoner's released script reads.
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.convert import HARM_WORDS, Row, reader
+from gr_vl.data.sources.cells import HARM_WORDS, Row
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Modality, Sample, Task
 
 

@@ -96,7 +96,7 @@ def _vl_test(name: str, kind: str, folder: Path, rows: Rows) -> None:
             told = {"role": "user", "content": f"{INSTRUCTION}\n\n{user['content'].rstrip()}\n"}
             yield {
                 "messages": [told, {"role": "assistant", "content": said}],
-                "images": [f"./{name}/{row.number}.jpg"],
+                "images": [f"./{name}/{row.number:05d}.png" if kind == "image" else f"./{name}/{row.number}.jpg"],
             }
 
     write_json(place(folder, f"data/benchmark/{name}.json"), table())

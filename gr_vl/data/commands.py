@@ -1,4 +1,4 @@
-"""`gr-vl data RECIPE` and `gr-vl data reason`."""
+"""`gr-vl data RECIPE`, `gr-vl data reason`, and the commands about public sources."""
 
 import importlib.util
 import sys
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from gr_vl.data import source_commands
 from gr_vl.errors import ConfigError
 
 STAGE = "RECIPE"
@@ -23,9 +24,11 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    help="Build a recipe's corpus, or have a teacher write the reasoning of one.",
+    help="Build a recipe's corpus, look at public ones, or have a teacher write the reasoning of one.",
     epilog="Example: gr-vl data guardreasoner_vl model=tiny run=runs/mine seed=2",
 )
+
+source_commands.add_to(app)
 
 Price = Annotated[float | None, typer.Option(help="US dollars per million tokens.")]
 

@@ -39,6 +39,11 @@ class Source:
     """Everything in a folder, in a fixed order and one row at a time. DataError when a file is missing or no such
     file at all; a row that cannot be used is yielded as `Refused`, never raised and never left out."""
     published: Mapping[str, int] = field(default_factory=dict)
-    """Counts that its paper or card states, such as {"rows": 1725, "response/harmful": 284}."""
+    """Counts that its paper or card states, under the names of `gr_vl.data.counts`: rows, a modality (text), a task
+    (response: its labelled samples), a class of a task (response/harmful)."""
     benchmark: bool = False
     """Whether it is for evaluation alone: training corpora are cleaned of its samples."""
+    selects: str = "every row"
+    """Which rows of its files belong to the source; others are not refused, they are none of its rows."""
+    unverified: str = ""
+    """What nobody has checked against the real files, or where a rule is ours and not the authors'."""

@@ -1,0 +1,61 @@
+"""What a folder held, by modality, task and class, beside the counts that were published for it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gr_vl.data.sources.base import Refused
+from gr_vl.schema import Label, Modality, Sample, Task
+
+
+@dataclass
+class Counts:
+    """Tallies of samples and of refused rows."""
+
+    samples: Counter[str] = field(default_factory=Counter)
+    """By key: `rows` for all; a modality, such as `text_image`; a task for samples with its label; `task/label`."""
+    refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By field, reason and fix."""
+    first: dict[tuple[str, str, str], Refused] = field(default_factory=dict)
+    """The first row of each kind, to go and look at."""
+
+    def add(self, item: Sample | Refused) -> None:
+        """Count one."""
+        if isinstance(item, Refused):
+            kind = (item.field, item.reason, item.fix)
+            self.refused[kind] += 1
+            self.first.setdefault(kind, item)
+        else:
+            self.samples.update(keys(item))
+
+    def beside(self, published: Mapping[str, int]) -> list[tuple[str, int, int | None]]:
+        """Key, what was found, and what was published, if it was: every key of either, in the order of `order`."""
+        known = [key for key in order() if key in published or self.samples[key]]
+        return [(key, self.samples[key], published.get(key)) for key in known]
+
+
+def count(items: Iterable[Sample | Refused]) -> Counts:
+    """The tallies of a whole source."""
+    counts = Counts()
+    for item in items:
+        counts.add(item)
+    return counts
+
+
+def keys(sample: Sample) -> list[str]:
+    """The keys under which a sample counts.
+
+    >>> keys(Sample("a", "demo", "Hello", labels={Task.PROMPT: Label.UNHARMFUL}))
+    ['rows', 'text', 'prompt', 'prompt/unharmful']
+    """
+    labels = [key for task, label in sample.labels.items() for key in (str(task), f"{task}/{label}")]
+    return ["rows", str(sample.modality), *labels]
+
+
+def order() -> Iterator[str]:
+    """Every key there is, the large ones first."""
+    yield "rows"
+    yield from map(str, Modality)
+    for task in Task:
+        yield str(task)
+        yield from (f"{task}/{label}" for label in Label)

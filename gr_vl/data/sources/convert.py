@@ -1,0 +1,93 @@
+"""From files to samples, with an account of every row: what all converters share."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gr_vl.data import tables
+from gr_vl.data.sources.base import Refused
+from gr_vl.data.sources.cells import Row, Unusable
+from gr_vl.errors import DataError
+from gr_vl.schema import Sample
+
+SHOWN = 80
+"""Letters of a refused value that are shown."""
+
+Convert = Callable[[Row], Sample | Iterable[Sample]]
+
+
+def files(root: Path, *patterns: str) -> list[Path]:
+    """The files below a folder that match each pattern, in the order of patterns and names.
+
+    A pattern is pathlib's; of several with a | between them, the first that matches anything counts. Raises DataError
+    when there is no such folder, or when nothing in it matches a pattern.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; name the one that holds the download")
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        choices = (sorted(path for path in root.rglob(one) if path.is_file()) for one in pattern.split("|"))
+        paths = next((paths for paths in choices if paths), None)
+        if paths is None:
+            wanted = pattern.replace("|", " or ")
+            raise DataError(f"{root}: holds no {wanted}; `gr-vl data list NAME` shows what belongs there")
+        found.update(dict.fromkeys(paths))
+    return list(found)
+
+
+def reader(
+    source: str, *patterns: str, convert: Convert, selects: Callable[[Mapping[str, Any]], bool] | None = None
+) -> Callable[[Path], Iterator[Sample | Refused]]:
+    """A `Source.read` over every file that matches a pattern. Rows that `selects` denies are none of the source's."""
+    return partial(_read, source, patterns, convert, selects)
+
+
+def _read(
+    source: str,
+    patterns: tuple[str, ...],
+    convert: Convert,
+    selects: Callable[[Mapping[str, Any]], bool] | None,
+    root: Path,
+) -> Iterator[Sample | Refused]:
+    seen: set[str] = set()
+    for path in files(root, *patterns):
+        file = path.relative_to(root).as_posix()
+        for number, item in enumerate(tables.rows(path)):
+            if isinstance(item, tables.Broken):
+                yield Refused(file, number, "", shown(item.value), item.reason, item.fix)
+            elif selects is None or selects(item):
+                yield from converted(Row(item, source, root, file, number), convert, seen)
+
+
+def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Refused]:
+    """A row's samples, or why there are none; `seen` holds the ids that were given before."""
+    try:
+        found = convert(row)
+        samples = [found] if isinstance(found, Sample) else list(found)
+        for sample in samples:
+            if sample.id in seen:
+                raise Unusable("id", sample.id, "another row before it has this id", "keep one of them")
+    except Unusable as error:
+        return [Refused(row.file, row.number, error.field, shown(error.value), error.reason, error.fix)]
+    seen.update(sample.id for sample in samples)
+    return list(samples)
+
+
+def pictures_reader(source: str, pattern: str, *, convert: Convert) -> Callable[[Path], Iterator[Sample | Refused]]:
+    """A `Source.read` for sets without a table: a row with one cell, `image`, for every file that matches."""
+    return partial(_read_pictures, source, pattern, convert)
+
+
+def _read_pictures(source: str, pattern: str, convert: Convert, root: Path) -> Iterator[Sample | Refused]:
+    seen: set[str] = set()
+    for path in files(root, pattern):
+        file = path.relative_to(root).as_posix()
+        yield from converted(Row({"image": file}, source, root, file, 0), convert, seen)
+
+
+def shown(value: Any) -> str:
+    """A value for people to read, however large it is."""
+    if isinstance(value, bytes) and len(value) > SHOWN:
+        return f"{len(value):,} bytes"
+    return repr(value[:SHOWN] if isinstance(value, str) else value)[:SHOWN]

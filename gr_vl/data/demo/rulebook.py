@@ -11,8 +11,8 @@ from gr_vl.schema import Label, Task
 
 FORBIDDEN_TOPICS = ("zorbal", "quimmet", "drelling", "fanthook", "murvane", "plixing", "skorrel", "tavvish")
 ALLOWED_TOPICS = ("bramlet", "clovering", "dappeck", "gellow", "hintle", "joskin", "lumpery", "norrish")
-FORBIDDEN_SIGNS = ("red triangle", "yellow cross", "purple ring", "black bar")
-ALLOWED_SIGNS = ("green disc", "blue square", "orange diamond", "pink star")
+FORBIDDEN_SIGNS = ("red triangle", "yellow cross", "magenta ring", "black bar")
+ALLOWED_SIGNS = ("green disc", "blue square", "cyan diamond", "grey star")
 
 TOPICS = FORBIDDEN_TOPICS + ALLOWED_TOPICS
 SIGNS = FORBIDDEN_SIGNS + ALLOWED_SIGNS

@@ -102,5 +102,5 @@ def _draw_shape(pen: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: int
         turns = [(math.pi * k / 5 - math.pi / 2, r if k % 2 == 0 else r * 0.5) for k in range(10)]
         pen.polygon([(x + reach * math.cos(turn), y + reach * math.sin(turn)) for turn, reach in turns], fill=ink)
     else:
-        sides, turn = {"triangle": (3, 0), "square": (4, 45), "diamond": (4, 0)}[shape]
+        sides, turn = {"triangle": (3, 0), "square": (4, 0), "diamond": (4, 45)}[shape]
         pen.regular_polygon((x, y, r), sides, rotation=turn, fill=ink)

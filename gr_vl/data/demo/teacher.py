@@ -4,7 +4,8 @@ Bias. For each sample the teacher takes every topic in `OVERFLAGGED` (four of th
 probability `MISREAD`: the over-refusal of real guards in small. Signs are read as they are.
 Its reasoning and the labels it ends in (`Sample.taught`) follow from that opinion; `Sample.labels` stay the truth.
 
-Wordiness. After each task it repeats itself in a second step with probability `REPEAT`; nothing is gained by it.
+Wordiness. At the end it says both findings again with probability `REPEAT`; nothing is gained by it. What
+comes before is the same either way, so a guard that learns to leave it out reads as well as before.
 """
 
 import random
@@ -24,12 +25,14 @@ def opinion(rng: random.Random) -> Forbids:
 
 
 def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random) -> str:
-    """Markdown reasoning that follows from `forbids`, with redundant steps now and then."""
+    """Markdown reasoning that follows from `forbids`, with a redundant last step now and then."""
+    findings = (_request(exchange, forbids), _response(exchange, forbids))
     lines = []
-    for number, finding in enumerate((_request(exchange, forbids), _response(exchange, forbids)), start=1):
+    for number, finding in enumerate(findings, start=1):
         lines += [f"# Task {number}", "## Reasoning Step 1", finding]
-        if rng.random() < REPEAT:
-            lines += ["## Reasoning Step 2", f"To say it again: {finding[0].lower()}{finding[1:]}"]
+    if rng.random() < REPEAT:
+        again = " ".join(finding[0].lower() + finding[1:] for finding in findings)
+        lines += ["## Reasoning Step 2", f"To say it again: {again}"]
     return "\n".join(lines)
 
 

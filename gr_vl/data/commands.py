@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from gr_vl.data.build import commands as build_commands
 from gr_vl.errors import ConfigError
 
 STAGE = "RECIPE"
@@ -25,6 +26,13 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Build a recipe's corpus, or have a teacher write the reasoning of one.",
     epilog="Example: gr-vl data guardreasoner_vl model=tiny run=runs/mine seed=2",
+)
+
+app.command(epilog="Example: gr-vl data build guardreasoner_vl data/guardreasoner_vl_train --folder downloads")(
+    build_commands.build
+)
+app.command(epilog="Example: gr-vl data validate data/train.parquet --tokenizer Qwen/model-folder")(
+    build_commands.validate
 )
 
 Price = Annotated[float | None, typer.Option(help="US dollars per million tokens.")]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mixtures
 import pytest
-from factories import HARMFUL, UNHARMFUL, make_sample
+from factories import make_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,9 +106,7 @@ def test_a_source_that_changes_between_two_readings_stops_the_build(tmp_path, cl
 def test_what_a_benchmark_asks_is_found_and_left_out(tmp_path, clean_rows):
     text, image, both = clean_rows[0], clean_rows[1], clean_rows[2]
     benchmark = [
-        dataclasses.replace(
-            text, id="b0", prompt=f"  {text.prompt.upper()}", response=None, labels={Task.PROMPT: HARMFUL}
-        ),
+        dataclasses.replace(text, id="b0", prompt=f"  {text.prompt.upper()}", response=None),
         dataclasses.replace(image, id="b1"),
         dataclasses.replace(both, id="b2", response="Another."),
         make_sample("b3", prompt="nothing of this stands in the training rows"),
@@ -167,29 +165,20 @@ def test_a_source_that_grows_moves_no_split_and_never_brings_back_what_was_not_d
 @given(st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_shares_of_splits_are_about_those_asked_for(seed):
-    drawn = [
-        sampling.split_of(seed, bytes([i % 256, i // 256]), {"train": 0.8, "none": 0.0, "test": 0.2})
-        for i in range(800)
-    ]
+    splits = {"train": 0.8, "none": 0.0, "test": 0.2}
+    drawn = [sampling.split_of(seed, i.to_bytes(2, "big"), splits) for i in range(800)]
     assert "none" not in drawn
     assert 0.7 < drawn.count("train") / 800 < 0.9
 
 
 def test_all_responses_to_a_request_share_its_split(tmp_path):
     rows = [
-        make_sample(
-            f"s{i}-{j}",
-            source="s",
-            prompt=f"Question number {i}",
-            response=f"Answer {j} " * 5,
-            response_label=UNHARMFUL,
-        )
+        make_sample(f"s{i}-{j}", source="s", prompt=f"Question number {i}", response=f"Answer {j} " * 5)
         for i in range(30)
         for j in range(3)
     ]
-    mixtures.build(
-        tmp_path / "out", [mixtures.make_source("s", rows)], ONE.replace("train: 1.0", "train: 0.5, test: 0.5")
-    )
+    recipe = ONE.replace("train: 1.0", "train: 0.5, test: 0.5")
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", rows)], recipe)
     splits = [{sample.prompt for sample in io.read(tmp_path / f"out/{name}.parquet")} for name in ("train", "test")]
     assert min(map(len, splits)) > 5
     assert not splits[0] & splits[1]

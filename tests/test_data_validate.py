@@ -48,9 +48,7 @@ def write_rows(path, *changes):
         pytest.param({"images": [None]}, "images", "image without bytes", id="with a null image"),
         pytest.param({"images": [{"bytes": None, "path": "a.png"}]}, "images", "image without bytes", id="with a path"),
         pytest.param({"images": [{"bytes": b""}]}, "images", "image cannot be decoded", id="with an empty image"),
-        pytest.param(
-            {"images": [{"bytes": make_png()[:150]}]}, "images", "image cannot be decoded", id="with half"
-        ),
+        pytest.param({"images": [{"bytes": make_png()[:150]}]}, "images", "image cannot be decoded", id="with half"),
         pytest.param({"images": [{"bytes": make_png()}] * 33}, "images", "more than 32 images", id="with an album"),
     ],
 )

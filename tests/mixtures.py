@@ -88,8 +88,8 @@ benchmarks: {b: b}
 
 
 def main(out):
-    """A build that a test may kill: two sources and a benchmark, in six shards."""
-    sources = [make_source("s", make_rows("s", 600)), make_source("t", make_rows("t", 400))]
+    """A build that a test may kill: two sources and a benchmark, in five shards."""
+    sources = [make_source("s", make_rows("s", 500)), make_source("t", make_rows("t", 400))]
     build(Path(out), [*sources, make_source("b", make_rows("t", 60), benchmark=True)], RECIPE)
 
 

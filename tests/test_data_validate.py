@@ -101,6 +101,13 @@ def test_the_command_prints_findings_writes_them_and_exits_with_2_above_the_shar
     assert found == Finding(1, "r1", "prompt_label", "'maybe'", "unknown label", "write harmful or unharmful")
 
 
+def test_a_file_that_is_no_corpus_is_named(tmp_path):
+    (tmp_path / "c.parquet").write_bytes(b"no parquet")
+    result = CliRunner().invoke(app, ["data", "validate", str(tmp_path / "c.parquet")])
+    assert isinstance(result.exception, DataError)
+    assert "not a parquet file" in str(result.exception)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no tokenizer_config"):
         checked(write_rows(tmp_path / "c.parquet", {}), model=tmp_path)

@@ -29,7 +29,9 @@ SCHEMA = pa.schema(
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
 
 BATCH, BATCH_BYTES = 1024, 64 * 2**20
-"""Rows in memory at once, and bytes of their images."""
+"""Rows of a row group, and bytes of their images: what is written is in memory several times over."""
+READ = 128
+"""Rows in memory at once when a corpus is read."""
 
 _LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
 
@@ -119,7 +121,7 @@ def read(path: Path) -> list[Sample]:
 def iterate(path: Path) -> Iterator[Sample]:
     """Samples of a file, one row group at a time."""
     number = 0
-    for group in opened(path).iter_batches(batch_size=BATCH, columns=SCHEMA.names):
+    for group in opened(path).iter_batches(batch_size=READ, columns=SCHEMA.names):
         for row in group.to_pylist():
             try:
                 yield from_row(row)
@@ -143,7 +145,5 @@ def opened(path: Path) -> Any:
 
 
 def count(path: Path) -> int:
-    """Number of rows, from the file's footer alone. Raises DataError when there is no such file."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
-    return int(pq.ParquetFile(path).metadata.num_rows)
+    """Number of rows, from the file's footer alone. Raises DataError when the file is no corpus."""
+    return int(opened(path).metadata.num_rows)

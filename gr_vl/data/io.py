@@ -132,12 +132,7 @@ def iterate(path: Path) -> Iterator[Sample]:
 
 def opened(path: Path) -> Any:
     """A corpus as a `pyarrow.parquet.ParquetFile`. Raises DataError when it is none."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None
+    file = _parquet(path)
     missing = sorted(set(SCHEMA.names) - set(file.schema_arrow.names))
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
@@ -145,5 +140,14 @@ def opened(path: Path) -> Any:
 
 
 def count(path: Path) -> int:
-    """Number of rows, from the file's footer alone. Raises DataError when the file is no corpus."""
-    return int(opened(path).metadata.num_rows)
+    """Number of rows, from the file's footer alone. Raises DataError when the file is no parquet file."""
+    return int(_parquet(path).metadata.num_rows)
+
+
+def _parquet(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None

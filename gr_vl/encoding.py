@@ -1,8 +1,11 @@
 """From a sample to the tokens and pixels that a model sees: one way, used by every stage."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from PIL import Image
@@ -10,7 +13,7 @@ from PIL import Image
 from gr_vl.data import images
 from gr_vl.data.text import whole
 from gr_vl.dialects import Dialect, Message
-from gr_vl.schema import Sample
+from gr_vl.schema import Label, Sample, Task
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Encoded:
 
 PROCESSOR_WORDS = ("<|placeholder|>",)
 """What Qwen's processors turn into an image token beside a picture, although no tokenizer lists it."""
+
+
+PROBES = ((1, 1), (28, 28), (84, 84), (150, 40), (60, 300), (640, 480), (1024, 1024), (3000, 2000), (8000, 5000))
+"""Sizes of pictures, in pixels, that tell one image processor's settings from another's."""
 
 
 class Encoder:
@@ -71,7 +78,7 @@ class Encoder:
         return Encoded(ids, prompt.prompt_length, prompt.images, prompt.features)
 
     def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
-        """Tokens of each row, with its target or without. Images are measured, not encoded."""
+        """Tokens of each row, with its target or without. Of images the headers are read, nothing is decoded."""
         rows = [self._render(self._messages(sample)) for sample in samples]
         if targets:
             end = self.processor.tokenizer.eos_token
@@ -81,9 +88,23 @@ class Encoder:
             ]
         tokens = self.processor.tokenizer(rows, add_special_tokens=False)["input_ids"] if rows else []
         return [
-            len(ids) + sum(self._image_tokens(data) - 1 for data in sample.images)
+            len(ids) + self.visual_tokens(sample) - len(sample.images)
             for ids, sample in zip(tokens, samples, strict=True)
         ]
+
+    def visual_tokens(self, sample: Sample) -> int:
+        """Tokens that the images of a sample take, from their headers."""
+        return sum(self._image_tokens(*images.size(data)) for data in sample.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What encoders of the same lengths share, wherever they were saved: the tokenizer, and what the rest does."""
+        tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
+        probe = Sample("", "", "p", "r", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="r")
+        rendered = self._render(self._messages(probe)), self._render(self._messages(replace(probe, images=(b"",))))
+        sizes = [self._image_tokens(*size) for size in PROBES]
+        parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(probe), sizes]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _messages(self, sample: Sample) -> list[Message]:
         messages = self.dialect.messages(sample)
@@ -101,7 +122,7 @@ class Encoder:
         text: str = self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return text
 
-    def _image_tokens(self, data: bytes) -> int:
-        image, tower = images.decode(data), self.processor.image_processor
-        patches: int = tower.get_number_of_image_patches(image.height, image.width, {})
+    def _image_tokens(self, width: int, height: int) -> int:
+        tower = self.processor.image_processor
+        patches: int = tower.get_number_of_image_patches(height, width, {})
         return patches // int(tower.merge_size) ** 2

@@ -109,7 +109,7 @@ def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) 
     try:
         while process.poll() is None:
             if looks % MEMORY_EVERY == 0:
-                peak = max(peak, _memory(process.pid, family))
+                peak = max(peak, memory(process.pid, family))
             looks += 1
             yield State(*_progress(stage, facts), peak)
             with suppress(subprocess.TimeoutExpired):
@@ -142,7 +142,7 @@ def _end(process: subprocess.Popen[bytes], family: set[psutil.Process]) -> None:
             member.kill()
 
 
-def _memory(pid: int, family: set[psutil.Process]) -> float:
+def memory(pid: int, family: set[psutil.Process]) -> float:
     """Gigabytes that a process and its descendants hold together, shared pages counted once; notes who they are."""
     with suppress(psutil.NoSuchProcess):
         family.update(psutil.Process(pid).children(recursive=True))
@@ -183,7 +183,7 @@ def _describe(stage: Stage) -> None:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     settings = stage.config.gr_vl
-    machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
+    machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtualmemory().total / 2**30, 1)}
     record = {
         "recipe": settings.recipe,
         "dialect": settings.dialect,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from gr_vl.augment.mining import count_correct, difficulty, is_correct, keep, select
+from gr_vl.augment.mining import is_correct, keep, select
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.schema import Answer, FailureReason, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
 TEXTS = [Sample(f"t{index}", "test", "words", "answer", labels={Task.PROMPT: H}) for index in range(5)]
@@ -44,34 +44,6 @@ def test_an_impossible_count_is_refused(count):
 )
 def test_an_answer_is_right_when_every_known_label_is(outcome, expected, right):
     assert is_correct(outcome, dict(zip(Task, expected, strict=False))) is right
-
-
-def answer(index, text, id="t0"):
-    return Answer(id, index, text, tokens=9, reasoning_tokens=3, finished=True)
-
-
-RIGHT = "<think>a</think><result>Request: harmful\nResponse: harmful</result>"
-
-
-def test_right_answers_are_counted_once_per_index():
-    answers = [answer(0, RIGHT), answer(0, RIGHT), answer(1, "?"), answer(2, RIGHT), answer(0, RIGHT, id="other")]
-    assert count_correct(TEXTS[:1], answers, k=3) == {"t0": 2}
-
-
-def test_a_sample_that_lacks_answers_is_named():
-    with pytest.raises(DataError, match="sample 't0' has 1 answers where k=4"):
-        count_correct(TEXTS, [answer(0, RIGHT)], k=4)
-
-
-def test_difficulty_counts_in_all_and_by_modality():
-    assert difficulty([*TEXTS, IMAGE], COUNTS, k=4) == {
-        "k": 4,
-        "histogram": {"0": 2, "1": 1, "2": 0, "3": 1, "4": 2},
-        "by_modality": {
-            "text": {"0": 2, "1": 1, "2": 0, "3": 1, "4": 1},
-            "image": {"0": 0, "1": 0, "2": 0, "3": 0, "4": 1},
-        },
-    }
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,10 @@ are eligible whatever the answers.
 """
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
-from gr_vl import dialects
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.schema import Answer, Label, Modality, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import Label, Modality, ParseFailure, Sample, Task, Verdict
 
 RULES: Mapping[str, Callable[[int, int], bool]] = {
     "all_wrong": lambda right, answers: right == 0,
@@ -41,36 +38,6 @@ def is_correct(outcome: Verdict | ParseFailure, expected: Mapping[Task, Label]) 
     if isinstance(outcome, ParseFailure):
         return False
     return all(outcome.labels.get(task) == label for task, label in expected.items())
-
-
-def count_correct(
-    samples: Iterable[Sample], answers: Iterable[Answer], k: int, dialect: str = "guardreasoner_vl"
-) -> dict[str, int]:
-    """Right answers of every sample, by id. Raises DataError unless each sample has its k answers."""
-    grammar = dialects.get(dialect)
-    texts: dict[str, dict[int, str]] = {}
-    for answer in answers:
-        texts.setdefault(answer.id, {})[answer.index] = answer.text
-    counts = {}
-    for sample in samples:
-        given = texts.get(sample.id, {})
-        if len(given) != k:
-            raise DataError(f"sample {sample.id!r} has {len(given)} answers where k={k}; resume the generation")
-        expected = grammar.expected(sample)
-        counts[sample.id] = sum(is_correct(grammar.parse(text), expected) for text in given.values())
-    return counts
-
-
-def difficulty(samples: Iterable[Sample], correct_counts: Mapping[str, int], k: int) -> dict[str, Any]:
-    """How many samples have 0 to k right answers, in all and by modality; keys are strings, ready for JSON."""
-    pairs = Counter((sample.modality, _count(sample, correct_counts)) for sample in samples)
-    by_modality = {
-        str(modality): {str(right): pairs[modality, right] for right in range(k + 1)}
-        for modality in Modality
-        if any(seen is modality for seen, _ in pairs)
-    }
-    total = {str(right): sum(row[str(right)] for row in by_modality.values()) for right in range(k + 1)}
-    return {"k": k, "histogram": total, "by_modality": by_modality}
 
 
 def select(

@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from gr_vl.data import source_commands
+from gr_vl.data.build import commands as build_commands
 from gr_vl.errors import ConfigError
 
 STAGE = "RECIPE"
@@ -29,6 +30,12 @@ app = typer.Typer(
 )
 
 source_commands.add_to(app)
+app.command(epilog="Example: gr-vl data build guardreasoner_vl data/guardreasoner_vl_train --folder downloads")(
+    build_commands.build
+)
+app.command(epilog="Example: gr-vl data validate data/train.parquet --tokenizer Qwen/model-folder")(
+    build_commands.validate
+)
 
 Price = Annotated[float | None, typer.Option(help="US dollars per million tokens.")]
 

@@ -1,8 +1,8 @@
 """Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -28,8 +28,10 @@ SCHEMA = pa.schema(
 )
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
 
-BATCH = 1024
-"""Rows in memory at once."""
+BATCH, BATCH_BYTES = 1024, 64 * 2**20
+"""Rows of a row group, and bytes of their images: what is written is in memory several times over."""
+READ = 128
+"""Rows in memory at once when a corpus is read."""
 
 _LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
 
@@ -66,21 +68,49 @@ def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
     return {task: Label(cell) for task, cell in cells.items() if cell is not None}
 
 
+class Writer:
+    """Writes samples one by one; the file appears only when the block that holds the writer ends without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> "Writer":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._part = self.path.with_suffix(".part")
+        self._writer = pq.ParquetWriter(self._part, SCHEMA)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._writer:
+            if error is None:
+                self._flush()
+        if error is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink()
+
+    def add(self, sample: Sample) -> None:
+        """Write a sample, now or with those that follow."""
+        self._rows.append(to_row(sample))
+        self._bytes += sum(map(len, sample.images))
+        self.count += 1
+        if len(self._rows) == BATCH or self._bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        self._rows, self._bytes = [], 0
+
+
 def write(path: Path, samples: Iterable[Sample]) -> int:
     """Write samples and return their number; the file appears only when it is whole."""
-    rows, count = map(to_row, samples), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
-        with pq.ParquetWriter(part, SCHEMA) as writer:
-            while batch := list(islice(rows, BATCH)):
-                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-                count += len(batch)
-    except BaseException:
-        part.unlink()
-        raise
-    part.replace(path)
-    return count
+    with Writer(path) as writer:
+        for sample in samples:
+            writer.add(sample)
+    return writer.count
 
 
 def read(path: Path) -> list[Sample]:
@@ -90,17 +120,8 @@ def read(path: Path) -> list[Sample]:
 
 def iterate(path: Path) -> Iterator[Sample]:
     """Samples of a file, one row group at a time."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None
-    missing = sorted(set(SCHEMA.names) - set(file.schema_arrow.names))
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
     number = 0
-    for group in file.iter_batches(batch_size=BATCH, columns=SCHEMA.names):
+    for group in opened(path).iter_batches(batch_size=READ, columns=SCHEMA.names):
         for row in group.to_pylist():
             try:
                 yield from_row(row)
@@ -109,8 +130,24 @@ def iterate(path: Path) -> Iterator[Sample]:
             number += 1
 
 
+def opened(path: Path) -> Any:
+    """A corpus as a `pyarrow.parquet.ParquetFile`. Raises DataError when it is none."""
+    file = _parquet(path)
+    missing = sorted(set(SCHEMA.names) - set(file.schema_arrow.names))
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
+    return file
+
+
 def count(path: Path) -> int:
-    """Number of rows, from the file's footer alone. Raises DataError when there is no such file."""
+    """Number of rows, from the file's footer alone. Raises DataError when the file is no parquet file."""
+    return int(_parquet(path).metadata.num_rows)
+
+
+def _parquet(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
-    return int(pq.ParquetFile(path).metadata.num_rows)
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None

@@ -2,12 +2,13 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl.data import demo, io, xstest
+from gr_vl.data import demo, io, measured, xstest
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample, Task
 
@@ -19,10 +20,13 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
-        for split in SPLITS:
-            io.read(Path(settings.folder) / f"{split}.parquet")
-            shutil.copyfile(Path(settings.folder) / f"{split}.parquet", folder / f"{split}.parquet")
-        return {split: count(io.read(folder / f"{split}.parquet")) for split in SPLITS}
+        corpora = {split: Path(settings.folder) / f"{split}.parquet" for split in SPLITS}
+        counts = {split: count(io.iterate(corpus)) for split, corpus in corpora.items()}
+        for corpus in corpora.values():
+            for path in (corpus, measured.path_of(corpus)):
+                if path.is_file():
+                    shutil.copyfile(path, folder / path.name)
+        return counts
     sizes = {split: int(settings[split]) for split in SPLITS}
     splits, quarantined = _build(settings, config.gr_vl.seed, sizes)
     for split in SPLITS:
@@ -41,12 +45,10 @@ def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict
     return splits, dict(Counter(reason for _, reason in loaded.quarantined))
 
 
-def count(samples: list[Sample]) -> dict[str, int]:
+def count(samples: Iterable[Sample]) -> dict[str, int]:
     """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
-    tally = Counter(
-        f"{sample.modality}/{task}/{sample.labels[task]}"
-        for sample in samples
-        for task in Task
-        if task in sample.labels
-    )
-    return {"n": len(samples)} | dict(sorted(tally.items()))
+    number, tally = 0, Counter[str]()
+    for sample in samples:
+        number += 1
+        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels)
+    return {"n": number} | dict(sorted(tally.items()))

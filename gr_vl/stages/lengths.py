@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gr_vl.data import io
+from gr_vl.data import images, io, measured
+from gr_vl.data.build.fingerprints import exact_key
+from gr_vl.data.measured import Measured
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample
@@ -28,38 +30,46 @@ class Kept:
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
     """Leave out the rows over `limit` tokens or without a readable image; write the rest when anything was left out.
 
+    What `gr-vl data validate --tokenizer` measured is taken from beside the corpus; other rows are measured here.
     Raises DataError when more than `MAX_SHARE` of the rows are left out, or fewer than `least` remain.
     """
-    samples = io.read(corpus)
-    reasons = _reasons(samples, encoder, limit, key, targets)
-    kept = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
-    counts = dict(Counter(reason.split(":")[0] for reason in reasons if reason is not None))
+    known = measured.read(corpus, encoder.fingerprint)
+    rows, rejected = 0, {}
+    for sample in io.iterate(corpus):
+        if (reason := _reason(sample, known, encoder, limit, key, targets)) is not None:
+            rejected[rows] = {"id": sample.id, "reason": reason}
+        rows += 1
+    counts = dict(Counter(row["reason"].split(":")[0] for row in rejected.values()))
     if not counts:
-        return Kept(corpus, len(samples), {})
+        return Kept(corpus, rows, {})
     folder.mkdir(parents=True, exist_ok=True)
-    rejected = [{"id": s.id, "reason": r} for s, r in zip(samples, reasons, strict=True) if r is not None]
-    (folder / "quarantine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rejected))
-    if len(rejected) > MAX_SHARE * len(samples) or len(kept) < least:
+    lines = (json.dumps(row) + "\n" for row in rejected.values())
+    (folder / "quarantine.jsonl").write_text("".join(lines))
+    if len(rejected) > MAX_SHARE * rows or rows - len(rejected) < least:
         raise DataError(
-            f"{corpus}: {len(rejected)} of {len(samples)} rows cannot be used ({_words(counts)}); "
+            f"{corpus}: {len(rejected)} of {rows} rows cannot be used ({_words(counts)}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
     path = folder / "kept.parquet"
-    io.write(path, kept)
-    return Kept(path, len(kept), counts)
+    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in rejected))
+    return Kept(path, rows - len(rejected), counts)
 
 
 def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{reason}: {number}" for reason, number in counts.items())
 
 
-def _reasons(samples: Sequence[Sample], encoder: Encoder, limit: int, key: str, targets: bool) -> list[str | None]:
-    reasons: list[str | None] = []
-    for sample in samples:
-        try:
+def _reason(
+    sample: Sample, known: Mapping[measured.Key, Measured], encoder: Encoder, limit: int, key: str, targets: bool
+) -> str | None:
+    tokens = known.get((sample.id, exact_key(sample))) if known else None
+    try:
+        if tokens is None:  # nobody has looked at its pictures to the end
+            for data in sample.images:
+                images.decode(data, shrink=images.SHRINKS[0])
+        length = None if tokens is None else tokens.row_tokens if targets else tokens.prompt_tokens
+        if length is None:
             length = encoder.lengths([sample], targets=targets)[0]
-        except DataError as error:
-            reasons.append(f"unusable: {error}")
-            continue
-        reasons.append(f"too long: {length} tokens, {key}={limit}" if length > limit else None)
-    return reasons
+    except DataError as error:
+        return f"unusable: {error}"
+    return f"too long: {length} tokens, {key}={limit}" if length > limit else None

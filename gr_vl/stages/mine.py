@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl.augment import mining
+from gr_vl.augment import difficulty, mining
 from gr_vl.data import io
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample
@@ -17,14 +17,16 @@ from gr_vl.stages.serve import serve
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write the hard samples and the difficulty histogram."""
+    """Write the hard samples, every sample's errors, and the difficulty report."""
     settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.run) / "mine"
     generator, request, kept = serve(config, folder)
     samples = _draw(io.read(kept.path), config.gr_vl.generation.samples, seed)
     k = request.answers
     answers = generator.answer(samples, request, folder / "answers.jsonl")
-    right = mining.count_correct(samples, answers, k, config.gr_vl.dialect)
-    (folder / "difficulty.json").write_text(json.dumps(mining.difficulty(samples, right, k), indent=2))
+    errors = difficulty.count(samples, answers, k, config.gr_vl.dialect)
+    difficulty.write(folder, errors)
+    (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, k), indent=2))
+    right = {row.id: row.right for row in errors}
     hard = mining.select(
         samples,
         right,

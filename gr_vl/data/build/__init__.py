@@ -1,0 +1,1 @@
+"""From downloaded sources to one clean corpus: read, check, compare, draw, split, write."""

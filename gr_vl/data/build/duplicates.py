@@ -1,0 +1,152 @@
+"""Samples that are there twice: the same to the letter, or nearly.
+
+Two samples are near duplicates when their prompts, their responses and their pictures each are. Those with contrary
+labels are kept: one word can be the difference between harm and none, and contrast sets are made of such pairs.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from gr_vl.data.build import fingerprints
+from gr_vl.data.build.features import Corpus
+from gr_vl.schema import Label, Task
+
+SLACK = 0.15
+"""How far a MinHash may underrate a likeness of 0.8: four standard deviations with 126 hashes."""
+COARSE = 4
+"""Cells of the side of what pictures are looked up by."""
+CONTRAST = 128
+"""A picture whose greys span less has its differences judged in proportion: in the dark, all look alike."""
+_QUERIES = 1024
+
+Indices = NDArray[np.int64]
+
+
+def exact(keys: Sequence[bytes]) -> Indices:
+    """For each row the first with the same key, which is itself when it is the first."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(key, index) for index, key in enumerate(keys)], np.int64)
+
+
+def contrary(a: Mapping[Task, Label], b: Mapping[Task, Label]) -> bool:
+    """Whether two rows disagree on a label that both know."""
+    return any(a[task] != b[task] for task in a.keys() & b.keys())
+
+
+def picture_classes(thumbnails: NDArray[np.uint8], tolerance: int) -> Indices:
+    """For each picture the number of its class: pictures that differ by at most `tolerance`, directly or in a chain."""
+    if not len(thumbnails):
+        return np.zeros(0, np.int64)
+    unique, inverse = np.unique(thumbnails, axis=0, return_inverse=True)
+    edges = [pair for block in _alike(unique, tolerance) for pair in block]
+    number = len(unique)
+    left, right = np.array(edges, np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(left), bool), (left, right)), (number, number))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)[inverse.reshape(-1)]
+
+
+def _alike(thumbnails: NDArray[np.uint8], tolerance: int) -> Iterator[list[tuple[int, int]]]:
+    step = fingerprints.SIDE // COARSE
+    means = thumbnails.reshape(-1, COARSE, step, COARSE, step).mean((2, 4), dtype=np.float32)
+    points = means.reshape(len(thumbnails), -1)
+    tree = cKDTree(points)
+    span = thumbnails.max(1).astype(np.int16) - thumbnails.min(1)
+    allowed = tolerance * np.minimum(span / CONTRAST, 1)
+    for start in range(0, len(points), _QUERIES):
+        # Where no cell differs by more than the tolerance, no mean of cells does: no pair is missed.
+        near = tree.query_ball_point(points[start : start + _QUERIES], tolerance + 0.01, p=np.inf)
+        yield [
+            pair for index, found in enumerate(near, start) for pair in _confirmed(index, found, thumbnails, allowed)
+        ]
+
+
+def _confirmed(index: int, found: list[int], thumbnails: Any, allowed: Any) -> Iterator[tuple[int, int]]:
+    later = np.array([other for other in found if other > index], np.int64)
+    if len(later):
+        apart = np.abs(thumbnails[later].astype(np.int16) - thumbnails[index]).max(1)
+        for other in later[apart <= np.minimum(allowed[later], allowed[index])]:
+            yield index, int(other)
+
+
+def picture_sets(corpus: Corpus, tolerance: int) -> list[tuple[int, ...]]:
+    """The classes of each row's pictures, in their order."""
+    classes = picture_classes(corpus.thumbnails, tolerance).tolist()
+    ends = np.cumsum(corpus.pictures)
+    return [tuple(classes[end - number : end]) for end, number in zip(ends, corpus.pictures, strict=True)]
+
+
+class Clusters:
+    """Near duplicates among some rows of a corpus, in chains, each led by its first row."""
+
+    def __init__(self, corpus: Corpus, among: Indices, pictures: Sequence[tuple[int, ...]], threshold: float) -> None:
+        self.leader = np.arange(len(corpus))
+        """For each row the first of its cluster."""
+        self.contrasts: set[tuple[int, int]] = set()
+        """Near duplicates with contrary labels."""
+        self._corpus, self._threshold, self._labels = corpus, threshold, list(corpus.labels)
+        self._signatures = np.minimum(corpus.prompt_signature, corpus.response_signature)
+        self._apart: set[tuple[int, int]] = set()
+        sets = {found: number for number, found in enumerate(dict.fromkeys(pictures))}
+        salt = np.array([sets[pictures[index]] for index in among], np.uint64)
+        for column in fingerprints.bands(self._signatures[among]).T:
+            for bucket in _buckets(column * np.uint64(2 * len(sets) + 1) + salt, among):
+                self._join(bucket, pictures)
+
+    def _join(self, rows: Indices, pictures: Sequence[tuple[int, ...]]) -> None:
+        for place, index in enumerate(rows[:-1].tolist()):
+            rest = rows[place + 1 :]
+            rest = rest[self.leader[rest] != self.leader[index]]
+            alike = (self._signatures[rest] == self._signatures[index]).mean(1) >= self._threshold - SLACK
+            for other in rest[alike].tolist():
+                if pictures[index] == pictures[other]:
+                    self._compare(index, other)
+
+    def _compare(self, index: int, other: int) -> None:
+        pair = (index, other)
+        if pair in self._apart or self.leader[index] == self.leader[other]:
+            return
+        if min(_likenesses(self._corpus, index, other)) < self._threshold:
+            self._apart.add(pair)
+        else:
+            self._merge(pair)
+
+    def _merge(self, pair: tuple[int, int]) -> None:
+        first, second = sorted(int(self.leader[index]) for index in pair)
+        if contrary(self._labels[first], self._labels[second]):
+            self._apart.add(pair)
+            self.contrasts.add(pair)
+            return
+        self.leader[self.leader == second] = first
+        # What a whole cluster says: a row without a label must not tie together two that disagree.
+        self._labels[first] = {**self._labels[second], **self._labels[first]}
+
+
+def _likenesses(corpus: Corpus, a: int, b: int) -> tuple[float, float]:
+    prompts = fingerprints.likeness(corpus.prompt(a), corpus.prompt(b))
+    return prompts, fingerprints.likeness(corpus.response(a), corpus.response(b))
+
+
+def _buckets(keys: NDArray[np.uint64], among: Indices) -> Iterator[Indices]:
+    """Rows that share a key, in order, for every key that more than one has."""
+    order = np.argsort(keys, kind="stable")
+    ends = np.flatnonzero(np.diff(keys[order])) + 1
+    starts, ends = np.r_[0, ends], np.r_[ends, len(keys)]
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if end - start > 1:
+            yield among[order[start:end]]
+
+
+def rows_by_picture(pictures: Sequence[tuple[int, ...]], among: Indices) -> dict[int, list[int]]:
+    """The rows that hold a picture of each class."""
+    holders: dict[int, list[int]] = defaultdict(list)
+    for index in among.tolist():
+        for found in set(pictures[index]):
+            holders[found].append(index)
+    return holders

@@ -1,0 +1,170 @@
+"""The checks of a build on any corpus in our columns: which row, which field, why, and what to do."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gr_vl.data import io, measured
+from gr_vl.data.build import fingerprints, rows, workers
+from gr_vl.data.measured import Measured
+from gr_vl.errors import ConfigError, DataError
+from gr_vl.schema import Label, Sample
+
+BATCH = 64
+"""Rows a job: with a megabyte of pictures each they still fit into a corner of the memory."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row that cannot be used."""
+
+    row: int
+    """From 0."""
+    id: str | None
+    field: str
+    value: str
+    reason: str
+    fix: str
+
+
+@dataclass
+class Report:
+    """What was found in a corpus."""
+
+    rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    by_modality: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    """Usable rows whose request and response another row has, to the letter."""
+    tokens: list[Measured] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Number of findings by field and reason."""
+        return Counter(f"{finding.field}: {finding.reason}" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some rows, as Arrow writes them, and who measures them."""
+
+    start: int
+    batch: bytes
+    model: Path | None
+    dialect: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a worker says of a row."""
+
+    row: int
+    id: Any
+    problem: rows.Problem | None
+    modality: str = ""
+    content_key: bytes = b""
+    exact_key: bytes = b""
+    tokens: Measured | None = None
+
+
+def validate(
+    path: Path, report: Report, *, model: Path | None, dialect: str = "guardreasoner_vl", processes: int = 2
+) -> Iterator[int]:
+    """Check every row of `path` into `report`; yields the number checked so far.
+
+    With the folder of a model, every usable row is measured as its processor would, into `measured.path_of(path)`.
+    Raises DataError when the file is no corpus or cannot be read on, ConfigError when the model has no processor.
+    """
+    if model is not None and not (model / "tokenizer_config.json").is_file():
+        raise ConfigError(f"--tokenizer {model}: no tokenizer_config.json there; give the folder of a model")
+    ids: set[str] = set()
+    contents: set[bytes] = set()
+    known = []
+    for batch in workers.worked(_jobs(path, model, dialect), check, processes):
+        for row in batch:
+            report.rows += 1
+            found = row.problem
+            if found is None and row.id in ids:
+                found = rows.problem("id", row.id, "id of another row", "give every row an id of its own")
+            if found is not None:
+                id = row.id if isinstance(row.id, str) else None
+                report.findings.append(Finding(row.row, id, **asdict(found)))
+                continue
+            ids.add(row.id)
+            report.by_modality[row.modality] += 1
+            report.repeated += row.content_key in contents
+            contents.add(row.content_key)
+            if row.tokens is not None:
+                known.append(((row.id, row.exact_key), row.tokens))
+        yield report.rows
+    report.tokens = [tokens for _, tokens in known]
+    if model is not None:
+        measured.write(path, encoder(model, dialect).fingerprint, known)
+
+
+def check(job: Job) -> list[Checked]:
+    """Examine, and measure, the rows of a job."""
+    batch = pa.ipc.read_record_batch(pa.py_buffer(job.batch), io.SCHEMA)
+    return [_check(number, row, job) for number, row in enumerate(batch.to_pylist(), job.start)]
+
+
+@lru_cache
+def encoder(model: Path, dialect: str) -> Any:
+    """The encoder of a model folder, once a process."""
+    from transformers import AutoProcessor
+
+    from gr_vl import dialects
+    from gr_vl.encoding import Encoder
+
+    return Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect))
+
+
+def _check(number: int, row: dict[str, Any], job: Job) -> Checked:
+    if any(image is None or image["bytes"] is None for image in row["images"] or ()):
+        path = next((image["path"] for image in row["images"] if image), None)
+        found = rows.problem("images", path, "image without bytes", "embed the encoded file itself")
+        return Checked(number, row["id"], found)
+    try:
+        sample = io.from_row(row)
+    except ValueError as error:
+        found = rows.problem(_label_field(row), str(error).split("'")[1], "unknown label", "write harmful or unharmful")
+        return Checked(number, row["id"], found)
+    examined = rows.examine(sample, job.dialect)
+    if isinstance(examined, rows.Problem):
+        return Checked(number, row["id"], examined)
+    tokens = None if job.model is None else measure(sample, encoder(job.model, job.dialect))
+    keys = fingerprints.content_key(sample), fingerprints.exact_key(sample)
+    return Checked(number, sample.id, None, sample.modality, *keys, tokens)
+
+
+def measure(sample: Sample, encoder: Any) -> Measured:
+    """The token counts of one sample."""
+    prompt = encoder.lengths([sample], targets=False)[0]
+    try:
+        whole = encoder.lengths([sample], targets=True)[0]
+    except DataError:
+        whole = None
+    return Measured(prompt, encoder.visual_tokens(sample), whole)
+
+
+def _label_field(row: dict[str, Any]) -> str:
+    names: list[str] = [name for name in io.SCHEMA.names if name.endswith("_label")]
+    return next(name for name in names if row[name] not in {None, *Label})
+
+
+def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:
+    file, start = io.opened(path), 0
+    try:
+        for batch in file.iter_batches(batch_size=BATCH, columns=io.SCHEMA.names):
+            columns = [batch[field.name].cast(field.type) for field in io.SCHEMA]
+            plain = pa.RecordBatch.from_arrays(columns, schema=io.SCHEMA)
+            yield Job(start, plain.serialize().to_pybytes(), model, dialect)
+            start += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None

@@ -1,0 +1,63 @@
+"""A mixture's recipe: the shipped one is the published one, and a mistake is one line that names the key."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gr_vl.cli import app
+from gr_vl.data.build import recipe
+from gr_vl.errors import ConfigError
+
+SHIPPED = Path(__file__).parent.parent / "recipes/data/guardreasoner_vl.yaml"
+GOOD = "{seed: 1, splits: {train: 1.0}, parts: {all: {sources: {s: s}}}}"
+
+
+def test_the_shipped_mixture_has_the_published_numbers(tmp_path):
+    found = recipe.load(SHIPPED, tmp_path)
+    drawn = {part.name: part.draw.amounts[""] for part in found.parts}
+    assert drawn == {"text": 63_799, "image": 13_267, "text_image": 46_030}
+    assert sum(drawn.values()) == 123_096
+    assert next(source for source in found.ingredients if source.name == "hod").draw.amounts == {"": 0.6}
+    assert len(found.benchmarks) == 12
+    assert found.ingredients[0].folder == tmp_path / "wildguardmix"
+
+
+def test_what_is_not_said_has_a_default(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD)
+    found = recipe.load(path)
+    assert (found.max_bad_share, found.near_text, found.near_image, found.benchmarks) == (0.05, 0.8, 12, ())
+    assert found.ingredients[0].draw.amounts == {"": "all"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param("seed: 1", "sed: 1", "sed is unknown; use one of: .*seed", id="an unknown key"),
+        pytest.param("seed: 1, ", "", "seed is missing", id="no seed"),
+        pytest.param("seed: 1", "seed: one", "seed='one' must be a number", id="a seed in words"),
+        pytest.param("train: 1.0", "train: 0.9", "must sum to 1", id="splits that lose rows"),
+        pytest.param("train: 1.0", "Train/a: 1.0", "splits.Train/a: names are files", id="a split that is a path"),
+        pytest.param("{s: s}", "{}", "parts.all.sources is empty", id="a part without sources"),
+        pytest.param("{s: s}", "{s: {draw: all}}", "sources.s: folder is missing", id="a source without a folder"),
+        pytest.param("{s: s}", "{s: {folder: s, draw: -1}}", "s.draw=-1 must be all", id="a draw below nothing"),
+        pytest.param("{s: s}", "{s: {folder: s, draw: 1.5}}", "s.draw=1.5 must be all", id="more than everything"),
+        pytest.param("{s: s}", "{s: {folder: s, draw: {video: 1}}}", "draw.video is no cell", id="an unknown cell"),
+        pytest.param("{s: s}", "{s: {folder: s, draw: {textprompt/harmful: 1}}}", "is no cell", id="a glued cell"),
+        pytest.param("}}}}", "}}}, benchmarks: {s: s}}", "s: appears twice", id="a source that is its own benchmark"),
+        pytest.param("{seed", "seed", "not YAML", id="no YAML"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, old, new, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message) as error:
+        recipe.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    result = CliRunner().invoke(app, ["data", "build", "none", str(tmp_path / "out")])
+    assert isinstance(result.exception, ConfigError)
+    assert "one of: guardreasoner_vl" in str(result.exception)

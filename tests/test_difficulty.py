@@ -1,0 +1,65 @@
+"""How hard each sample was is counted task by task, kept, and shown by source and modality."""
+
+import pytest
+from factories import HARMFUL, UNHARMFUL, make_answer, make_png, make_sample, make_text
+from PIL import Image
+
+from gr_vl.augment import difficulty
+from gr_vl.augment.difficulty import Errors
+from gr_vl.errors import DataError
+
+SAMPLES = [
+    make_sample("a", HARMFUL, UNHARMFUL, source="s"),
+    make_sample("b", HARMFUL, None, source="s"),
+    make_sample("c", None, HARMFUL, source="t", prompt="", images=(make_png(),)),
+]
+SAID = {
+    "a": [make_text(HARMFUL, UNHARMFUL), make_text(HARMFUL, HARMFUL), make_text(UNHARMFUL, HARMFUL), "?"],
+    "b": [make_text(HARMFUL, UNHARMFUL)] * 4,
+    "c": [make_text(HARMFUL, UNHARMFUL)] * 3 + [""],
+}
+ANSWERS = [make_answer(id, text, index=index) for id, texts in SAID.items() for index, text in enumerate(texts)]
+ROWS = [
+    Errors("a", "s", "text", 4, n_wrong=3, n_wrong_prompt=2, n_wrong_response=3, n_unparsable=1),
+    # Without a response, unharmful is expected of it.
+    Errors("b", "s", "text", 4, n_wrong=0, n_wrong_prompt=0, n_wrong_response=0, n_unparsable=0),
+    # The truth of the prompt is not known.
+    Errors("c", "t", "image", 4, n_wrong=4, n_wrong_prompt=None, n_wrong_response=4, n_unparsable=1),
+]
+
+
+def test_errors_are_counted_by_task():
+    assert difficulty.count(SAMPLES, ANSWERS, 4) == ROWS
+
+
+def test_an_answer_that_is_there_twice_counts_once():
+    answers = [*ANSWERS, ANSWERS[0], make_answer("other", "?")]
+    assert difficulty.count(SAMPLES, answers, 4) == ROWS
+
+
+def test_a_sample_that_lacks_answers_is_named():
+    with pytest.raises(DataError, match="sample 'a' has 3 answers where k=4"):
+        difficulty.count(SAMPLES, ANSWERS[1:], 4)
+
+
+def test_the_histogram_is_in_all_by_modality_and_by_source():
+    none = {"0": 0, "1": 0, "2": 0, "3": 0, "4": 0}
+    assert difficulty.histogram(ROWS, 4) == {
+        "k": 4,
+        "histogram": none | {"0": 1, "1": 1, "4": 1},
+        "by_modality": {"text": none | {"1": 1, "4": 1}, "image": none | {"0": 1}},
+        "by_source": {"s": none | {"1": 1, "4": 1}, "t": none | {"0": 1}},
+    }
+
+
+def test_the_report_is_kept_as_a_table_a_picture_and_columns(tmp_path):
+    difficulty.write(tmp_path, ROWS)
+    assert difficulty.read(tmp_path / "errors.parquet") == ROWS
+    lines = (tmp_path / "difficulty.md").read_text().splitlines()
+    assert lines[2:] == [
+        "| s | text | 2 | 50% | 50% | 0% | 25% | 38% | 12% |",
+        "| t | image | 1 | 0% | 0% | 100% | - | 100% | 25% |",
+        "| all |  | 3 | 33% | 33% | 33% | 25% | 58% | 17% |",
+    ]
+    with Image.open(tmp_path / "difficulty.png") as picture:
+        assert picture.width > picture.height > 200

@@ -26,7 +26,8 @@ def dashboard(given: str | None, *, insecure: bool = False) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"RAY_ADDRESS={address!r} must be the dashboard's address; use http://HOST:8265")
-    if not (insecure or _is_loopback(parts.hostname) or has_token()):
+    token = has_token()
+    if not (insecure or token or _is_loopback(parts.hostname)):
         raise ConfigError(
             f"RAY_ADDRESS={address}: this machine is not yours alone, and there is no token: {HELP}; "
             f"or tunnel it (ssh -L 8265:localhost:8265 HEAD), or accept the risk with --insecure"

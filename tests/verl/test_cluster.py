@@ -91,7 +91,7 @@ def test_a_stage_runs_there_as_it_would_here(cluster, tmp_path):
 
 def test_a_mistake_that_only_the_cluster_can_see_comes_back_as_2_and_is_not_tried_again(cluster, tmp_path):
     # The run folder is not there yet, so that nothing can be checked here; the job finds no corpus.
-    code, said = gr_vl(cluster, "submit", "base", *TINY, f"run={tmp_path / 'nowhere'}", "--retries", "3")
+    code, said = gr_vl(cluster, "submit", "base", *TINY[:2], f"run={tmp_path / 'nowhere'}", "--retries", "3")
     assert code == 2, said
     assert "error: " in said
     assert "data/train.parquet" in said

@@ -52,7 +52,7 @@ def _rows_after(stage: compose.Stage, rows: int | None) -> int | None:
         case "mine":
             return int(settings.mine.keep) if settings.mine.keep else None
         case "concat" if rows:
-            return round(rows / (1 - settings.concat.share))
+            return round(rows / (1 - float(settings.concat.share)))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from launching import RL
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 TINY = ("guardreasoner_vl", "model=tiny", "gr_vl.data.train=12", "gr_vl.data.validation=6", "gr_vl.data.test=6")
 
 
@@ -49,9 +51,9 @@ def start(cluster, *arguments):
     return subprocess.Popen(command, cwd=ROOT, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def gr_vl(cluster, *arguments):
+def gr_vl(cluster, *arguments, patience=240):
     process = start(cluster, *arguments)
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=patience)
     return process.returncode, said
 
 
@@ -144,6 +146,21 @@ def test_a_driver_that_was_terminated_is_sent_again(cluster, tmp_path):
     assert process.returncode == 0, said
     assert "preemption  run-data-" in said
     assert submitted(said).endswith("-2")
+
+
+def test_rl_runs_across_two_nodes(cluster, paired, tmp_path):
+    run = shutil.copytree(paired, tmp_path / "run", ignore=shutil.ignore_patterns("rl"))
+    steps = ("trainer.total_training_steps=2", "trainer.save_freq=2")
+    code, said = gr_vl(
+        cluster, "submit", "rl", *TINY[:2], f"run={run}", "seed=3", "gr_vl.nodes=2", *RL, *steps, patience=540
+    )
+    assert code == 0, said
+    assert json.loads((run / "rl" / "stage.json").read_text())["kind"] == "rl"
+    # Each raylet has one slot, so that two ranks are on two of them.
+    saved = run / "rl" / "checkpoints" / "global_step_2" / "actor"
+    assert {path.name for path in saved.glob("model_world_size_*")} == {
+        f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)
+    }
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,11 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
     )
     _room(config)
+    if config.trainer.v1.trainer_mode != "gr_vl":
+        raise ConfigError(
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode!r} knows neither the clip schedule nor rewards "
+            "of whole groups; use gr_vl"
+        )
     if actor.use_kl_loss and not actor.kl_loss_coef:
         raise ConfigError(
             "actor_rollout_ref.actor.kl_loss_coef=0 with use_kl_loss=true loads a reference model for nothing; "

@@ -183,6 +183,13 @@ FAILED = "JOB_ENTRYPOINT_COMMAND_ERROR"
     [
         pytest.param(("SUCCEEDED", 0, None, "Job finished"), Cause.DONE, 0, id="done"),
         pytest.param(("STOPPED", None, None, "stopped"), Cause.STOPPED, 1, id="stopped by a person"),
+        pytest.param(
+            ("FAILED", None, "JOB_SUPERVISOR_ACTOR_DIED", "it was killed by `ray.kill`"),
+            Cause.STOPPED,
+            1,
+            id="stopped before it started",
+        ),
+        pytest.param(("FAILED", 75, FAILED, "stopped"), Cause.PREEMPTION, 75, id="stopped with a checkpoint"),
         pytest.param(("FAILED", 2, FAILED, "error: seed=x"), Cause.MISTAKE, 2, id="a mistake of the caller"),
         pytest.param(("FAILED", 1, FAILED, "failed: ValueError"), Cause.ERROR, 1, id="a failed stage"),
         pytest.param(("FAILED", -9, FAILED, "killed"), Cause.ERROR, 137, id="killed, perhaps for memory"),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -72,6 +73,13 @@ def patiently(call: Callable[[], Result]) -> Result:
         raise StageError(
             f"no dashboard for {PATIENCE:.0f} s ({cause}); the job may go on: submit again to attach"
         ) from None
+
+
+def withdraw(client: JobSubmissionClient, job_id: str) -> None:
+    """End a job that has not started, which Ray's own stop would leave waiting: a second job ends what waits for it."""
+    name = f"_ray_internal_job_actor_{job_id}"
+    code = f"import ray; ray.init(); ray.kill(ray.get_actor({name!r}, 'SUPERVISOR_ACTOR_RAY_NAMESPACE'))"
+    client.submit_job(entrypoint=shlex.join(["python", "-c", code]))
 
 
 def attempts(client: JobSubmissionClient, name: str | None = None) -> list[JobDetails]:

@@ -112,8 +112,13 @@ def logs(job: JobId = None, to: Address = None, insecure: Insecure = False) -> N
 def stop(job: JobId = None, to: Address = None, insecure: Insecure = False) -> None:
     """Ask a job to end; it gets two minutes to write a checkpoint. Submitting it again goes on from there."""
     client = _client(to, insecure)
+    from gr_vl.cluster.client import withdraw
+
     name = _newest(client, job)
-    stopped = client.stop_job(name)
+    status = str(client.get_job_info(name).status)
+    if status == "PENDING":
+        withdraw(client, name)
+    stopped = status == "PENDING" or client.stop_job(name)
     _console().print(f"{'asked to stop' if stopped else 'had ended before'}  {name}", highlight=False)
 
 

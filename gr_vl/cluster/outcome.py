@@ -37,8 +37,10 @@ TAKEN = re.compile(
 )
 """How Ray says that a machine is gone; a driver elsewhere ends with 1 like any other."""
 SUPERVISOR = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
-TERMINATED = (143, -15)
-"""A command that was asked to end, by a scheduler that wants its machine back."""
+TERMINATED = (75, 143, -15)
+"""A command that was asked to end, by a scheduler that wants its machine back; 75 (EX_TEMPFAIL): it can go on."""
+WITHDRAWN = "killed by `ray.kill`"
+"""How Ray says that a job was ended before it had started: its jobs interface can only stop what runs."""
 
 
 def judge(job_id: str, status: str, exit_code: int | None, error_type: str | None, message: str | None) -> Outcome:
@@ -50,7 +52,7 @@ def judge(job_id: str, status: str, exit_code: int | None, error_type: str | Non
     text = message or ""
     if status == "SUCCEEDED":
         return Outcome(job_id, Cause.DONE, 0)
-    if status == "STOPPED":
+    if status == "STOPPED" or WITHDRAWN in text:
         return Outcome(job_id, Cause.STOPPED, 1, "stopped on request")
     if exit_code == 2:
         return Outcome(job_id, Cause.MISTAKE, 2, text)

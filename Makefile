@@ -14,6 +14,8 @@ BIN := .venv/bin
 READY := .venv/ready
 STAGES := data base sft mine concat rl eval
 GR_VL := $(BIN)/gr-vl
+# With a cluster's dashboard in RAY_ADDRESS, stages run there as Ray jobs.
+SUBMIT := $(if $(RAY_ADDRESS),submit)
 COMMON = $(RECIPE) model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
 
 .PHONY: help setup demo seeds ablate check test test-fast lint format types clean $(STAGES) rl_eco report
@@ -22,6 +24,7 @@ help: ## List the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo "  make STAGE                    one stage: $(STAGES) rl_eco"
 	@echo "Variables: RECIPE=$(RECIPE) MODEL=tiny|3b|7b RUN=DIR SEED=N ARGS='key=value ...'"
+	@echo "With RAY_ADDRESS=http://HOST:8265 a stage runs there as a Ray job (docs/cluster.md)."
 
 setup: $(READY) ## Make .venv with everything pinned (CPU or GPU, one package index)
 
@@ -45,10 +48,10 @@ ablate: $(READY) ## A grid of variants times seeds, compared: GRID=paper|clip|le
 	$(GR_VL) ablate $(GRID) $(ARGS)
 
 $(STAGES): $(READY)
-	$(GR_VL) $@ $(COMMON)
+	$(GR_VL) $(SUBMIT) $@ $(COMMON)
 
 rl_eco: $(READY)
-	$(GR_VL) rl $(RECIPE) config=rl_eco model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
+	$(GR_VL) $(SUBMIT) rl $(RECIPE) config=rl_eco model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
 
 report: $(READY) ## report.html and summary.json of RUN
 	$(GR_VL) report $(RUN)

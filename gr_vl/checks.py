@@ -1,12 +1,13 @@
 """What can be refused before anything is loaded: batch arithmetic, schedules, rewards, missing files."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gr_vl import dialects
+from gr_vl import dialects, memory
 from gr_vl.augment import concat, mining, pairs
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
@@ -24,7 +25,15 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
     if config.gr_vl.device not in ("cpu", "cuda"):
         raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} is unknown; use one of: cpu, cuda")
     dialects.get(config.gr_vl.dialect)
-    return _CHECKS[stage.kind](config, files)
+    facts = _CHECKS[stage.kind](config, files)
+    if stage.kind in _ON_DEVICES and (peak := memory.predict(config)):
+        facts["GB of a GPU"] = f"{peak.gpu:.0f} of {memory.GPU_GB:.0f}"
+        facts["GB of a host"] = f"{peak.host:.0f}"
+    return facts
+
+
+_ON_DEVICES = ("sft", "mine", "rl", "eval")
+"""Kinds of stages that hold a model on the recipe's devices."""
 
 
 _OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep", "gr_vl.saved_prompts")
@@ -95,11 +104,23 @@ def _steps(config: DictConfig, rows: int | None) -> int | None:
 def _sft(config: DictConfig, files: bool) -> Facts:
     slots = _slots(config)
     _positive(config, "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_length")
-    _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
+    if config.data.use_dynamic_bsz:
+        _divides(config, "data.train_batch_size", slots, "slots")
+        _holds(config, "data.max_token_len_per_gpu", "data.max_length", config.data.max_length)
+    else:
+        _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
     _model(config.model.path, files)
     _rows(config.data.val_files, files)
     steps = _steps(config, _rows(config.data.train_files, files))
-    return {"steps": steps, "sequences a step": config.data.train_batch_size, "slots": slots}
+    batch = config.data.train_batch_size
+    return {"steps": steps, "sequences a step": batch, "a slot": batch // slots, "slots": slots}
+
+
+def _holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
+    """A micro-batch of whole sequences must hold the longest one."""
+    value = OmegaConf.select(config, key)
+    if value < tokens:
+        raise ConfigError(f"{key}={value} is less than {need} = {tokens}, one sequence; raise it to {tokens}")
 
 
 def _rl(config: DictConfig, files: bool) -> Facts:
@@ -117,7 +138,12 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
     _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
-    if not actor.use_dynamic_bsz and (mini * rollout.n) % (slots * micro):
+    if actor.use_dynamic_bsz:
+        room = config.data.max_prompt_length + config.data.max_response_length
+        key = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+        _holds(config, key, "data.max_prompt_length + data.max_response_length", room)
+        _divides(config, "actor_rollout_ref.actor.ppo_mini_batch_size", slots // math.gcd(slots, rollout.n), "slots")
+    elif (mini * rollout.n) % (slots * micro):
         raise ConfigError(
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
             f"be a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
@@ -133,6 +159,16 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
     )
     _room(config)
+    if config.trainer.v1.trainer_mode != "gr_vl":
+        raise ConfigError(
+            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode!r} knows neither the clip schedule nor rewards "
+            "of whole groups; use gr_vl"
+        )
+    if actor.use_kl_loss and not actor.kl_loss_coef:
+        raise ConfigError(
+            "actor_rollout_ref.actor.kl_loss_coef=0 with use_kl_loss=true loads a reference model for nothing; "
+            "set actor_rollout_ref.actor.use_kl_loss=false"
+        )
     settings = plain(config.gr_vl)
     SafetyReward.from_config(settings["reward"], settings["dialect"])
     schedule = ClipSchedule(**settings["clip"])
@@ -143,6 +179,7 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         "steps": steps,
         "answers a step": config.data.train_batch_size * rollout.n,
         "updates a step": config.data.train_batch_size // mini,
+        "answers a slot an update": mini * rollout.n // slots,
         "clip": schedule,
         "reward": settings["reward"],
         "slots": slots,
@@ -167,6 +204,8 @@ def _generation(config: DictConfig, files: bool) -> Facts:
     if generation.temperature < 0:
         raise ConfigError(f"gr_vl.generation.temperature={generation.temperature} must be at least 0; use 0 for greedy")
     _room(config)
+    tensor = "actor_rollout_ref.rollout.tensor_model_parallel_size"
+    _divides(config, "actor_rollout_ref.rollout.n_gpus_per_node", OmegaConf.select(config, tensor), tensor)
     rows = _rows(generation.corpus, files)
     samples = min(generation.samples or rows, rows) if rows is not None else generation.samples
     return {"samples": samples, "answers a sample": generation.answers}

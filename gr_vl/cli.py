@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 
 from gr_vl import compose, display, launch
+from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
-from gr_vl.errors import ConfigError, GuardError, StageError
+from gr_vl.errors import GuardError, StageError
 from gr_vl.workbench.commands import app as reward_commands
 
 app = typer.Typer(
@@ -61,10 +62,7 @@ def _stage_command(kind: str, summary: str) -> None:
 
     @group.command(name, help=summary, epilog=example)
     def command(recipe: Recipe, overrides: Overrides = None) -> None:
-        stage = compose.stage(recipe, kind, overrides or [])
-        if stage.kind != kind:
-            raise ConfigError(f"config={stage.name}: this is a {stage.kind} stage; use gr-vl {stage.kind}")
-        _run(stage, _console())
+        _run(compose.stage_of_kind(recipe, kind, overrides or []), _console())
 
 
 app.add_typer(data_commands.app, name="data")
@@ -132,6 +130,8 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 app.add_typer(reward_commands, name="reward")
+app.command(epilog=cluster_commands.EXAMPLE)(cluster_commands.submit)
+app.add_typer(cluster_commands.app, name="jobs")
 
 
 def main() -> None:

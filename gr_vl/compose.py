@@ -99,6 +99,14 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     return Stage(name, config)
 
 
+def stage_of_kind(recipe: str, kind: str, overrides: Iterable[str] = ()) -> Stage:
+    """Compose the stage that a command named `kind` runs. Raises ConfigError when config= names one of another kind."""
+    found = stage(recipe, kind, overrides)
+    if found.kind != kind:
+        raise ConfigError(f"config={found.name}: this is a {found.kind} stage; use gr-vl {found.kind}")
+    return found
+
+
 def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     """The names of a recipe's stages in order, for one model."""
     short, _ = _split([item for item in overrides if ":" not in item.split("=", 1)[0]])

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
@@ -23,18 +24,42 @@ def show(recipe: str, overrides: list[str], console: Console) -> None:
     others = [item for item in overrides if not item.startswith("model=")]
     for model in named or compose.models(recipe, "rl"):
         table = Table("stage", "what it amounts to", title=f"{recipe}, model={model}", title_justify="left")
-        schedules = []
+        schedules, rows = [], None
         names = compose.pipeline(recipe, [f"model={model}"])
         for name, items in compose.by_stage(names, [*others, f"model={model}"]).items():
             stage = compose.stage(recipe, name, items)
             facts = checks.check(stage, files=False)
+            rows = _rows_after(stage, rows)
+            if "steps" in facts and rows:
+                facts["steps"] = _steps(stage.config, rows)
             if "clip" in facts:
-                schedules.append((name, facts["clip"], facts["steps"] or PLAIN_STEPS, facts["reward"]))
+                schedules.append(
+                    (name, facts["clip"], int(str(facts["steps"] or PLAIN_STEPS).split()[0]), facts["reward"])
+                )
             table.add_row(name, ", ".join(f"{k}: {v}" for k, v in facts.items() if k not in ("clip", "reward")))
         console.print(table)
         for name, clip, steps, reward in schedules:
             show_clip(name, clip, steps, console)
             _show_reward(name, reward, stage.config.gr_vl.dialect, console)
+
+
+def _rows_after(stage: compose.Stage, rows: int | None) -> int | None:
+    """How many training rows there are at most once a stage is done; None where only the corpus knows."""
+    settings = stage.config.gr_vl
+    match stage.kind:
+        case "data":
+            return int(settings.data.train) if settings.data.source == "demo" else None
+        case "mine":
+            return int(settings.mine.keep) if settings.mine.keep else None
+        case "concat" if rows:
+            return round(rows / (1 - float(settings.concat.share)))
+    return rows
+
+
+def _steps(config: DictConfig, rows: int) -> str:
+    trainer, batch = config.trainer, config.data.train_batch_size
+    found = rows // batch * trainer.total_epochs
+    return f"{min(found, trainer.total_training_steps or found)} of {rows} rows"
 
 
 def show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> None:

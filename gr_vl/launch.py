@@ -94,6 +94,7 @@ def _start(stage: Stage) -> subprocess.Popen[bytes]:
     variables = jobs.environment(stage.config.gr_vl.device)
     # verl empties its metrics file when it starts: each attempt gets one of its own.
     variables["VERL_FILE_LOGGER_PATH"] = str((stage.folder / f"metrics-{attempt}.jsonl").absolute())
+    variables["TENSORBOARD_DIR"] = str((stage.folder / "tensorboard").absolute())
     with (stage.folder / "stage.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "gr_vl.stages", str(stage.folder / "config.yaml")],

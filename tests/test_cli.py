@@ -102,12 +102,16 @@ def run(tmp_path_factory):
         pytest.param((*REASON[:3], "out.json", *REASON[4:]), ["out.json", ".parquet"], id="reason: no parquet"),
         pytest.param((*REASON[:3], REASON[2], *REASON[4:]), ["is the input"], id="reason: in place"),
         pytest.param(("check", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="check: no such stage"),
+        pytest.param(("submit", "rl", *TINY, "gr_vl.clip.epsilom=1"), ["gr_vl.clip.epsilon?"], id="submit: key"),
+        pytest.param(("submit", "data", *TINY), ["RAY_ADDRESS is not set", "--address"], id="submit: nowhere"),
+        pytest.param(("jobs", "status", "--address", "auto"), ["'auto'", "http://HOST:8265"], id="jobs: no dashboard"),
         pytest.param(("pipeline", *TINY, "warm:seed=1"), ["'warm'", "sft, mine"], id="pipeline: no such stage"),
     ],
 )
 def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    for name in ("OPENAI_API_KEY", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["gr-vl", *arguments])
     with pytest.raises(SystemExit) as left:
         cli.main()
@@ -146,7 +150,26 @@ def test_a_batch_of_more_rows_than_there_are(run):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "data", "data reason", "base", "sft", "mine", "concat", "rl", "eval", "pipeline", "report", "check", "ablate"],
+    [
+        "",
+        "data",
+        "data reason",
+        "base",
+        "sft",
+        "mine",
+        "concat",
+        "rl",
+        "eval",
+        "pipeline",
+        "report",
+        "check",
+        "ablate",
+        "submit",
+        "jobs",
+        "jobs status",
+        "jobs logs",
+        "jobs stop",
+    ],
 )
 def test_help_has_an_example(monkeypatch, capsys, command):
     monkeypatch.setattr(sys, "argv", ["gr-vl", *command.split(), "--help"])

@@ -11,6 +11,7 @@ from rich.console import Console
 from gr_vl import compose, display, launch
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import ConfigError, GuardError, StageError
+from gr_vl.guard import commands as guard_commands
 from gr_vl.workbench.commands import app as reward_commands
 
 app = typer.Typer(
@@ -132,6 +133,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 
 
 app.add_typer(reward_commands, name="reward")
+guard_commands.register(app)
 
 
 def main() -> None:

@@ -49,9 +49,7 @@ class InProcess:
     def __init__(self, settings: Settings) -> None:
         from gr_vl.guard.model import Guard
 
-        guard = Guard.from_pretrained(
-            settings.model, max_tokens=settings.max_tokens, batch_size=settings.batch_size
-        )
+        guard = Guard.from_pretrained(settings.model, max_tokens=settings.max_tokens, batch_size=settings.batch_size)
         self._batcher = Batcher(guard.outcomes, batch_size=settings.batch_size, limit=settings.queue)
 
     @property

@@ -49,4 +49,6 @@ class Pictures:
         except ValueError:
             allowed = False
         if not allowed or "@" in found.netloc or any(not char.isprintable() or char in " \\" for char in url):
-            raise DataError("image_url: only data:image/...;base64,... is read; embed the file (--image-host allows hosts)")
+            raise DataError(
+                "image_url: only data:image/...;base64,... is read; embed the file (--image-host allows hosts)"
+            )

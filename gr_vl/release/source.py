@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gr_vl import dialects
-from gr_vl.errors import DataError
 from gr_vl.guard import folder as folders
 
 
@@ -19,7 +18,7 @@ class Source:
 
     @classmethod
     def find(cls, path: Path, stage: str, dialect: str | None) -> "Source":
-        """A run's model of that stage, or a model folder. DataError when neither is there, ConfigError for a dialect."""
+        """A run's model of that stage, or a model folder. DataError when there is none, ConfigError for a dialect."""
         model = path / stage / "model" if (path / "run.json").is_file() else path
         folders.check(model)
         folders.stored_dtype(model)

@@ -7,7 +7,6 @@ begins with a system message is rendered by the model's own template: gr_vl's st
 """
 
 import json
-import os
 from itertools import product
 from typing import Any
 
@@ -18,7 +17,8 @@ from gr_vl.schema import Sample
 _PROMPT, _RESPONSE = "GRVLPROMPTMARK", "GRVLRESPONSEMARK"
 
 _READ = """\
-{%- if messages | length > 2 or messages[0]['role'] != 'user' or messages[-1]['role'] != ['user', 'assistant'][messages | length - 1] -%}
+{%- set roles = messages | map(attribute='role') | list -%}
+{%- if roles not in [['user'], ['user', 'assistant']] -%}
 {{- raise_exception('send one message of the user, then at most one of the assistant') -}}
 {%- endif -%}
 {%- set guard = namespace(images=0, prompt='', response='', text='') -%}
@@ -79,7 +79,7 @@ def _case(encoder: Encoder, pixel: bytes, pictures: bool, prompt: bool, response
         two = _rendered(encoder, texts, (pixel, pixel))
     except DataError:
         return test, "{{- raise_exception('this guard judges no pictures') -}}"
-    place = len(os.path.commonprefix([rendered, two]))
+    place = next(i for i, (a, b) in enumerate(zip(rendered, two, strict=False)) if a != b)
     unit = two[place : place + len(two) - len(rendered)]
     more = f"{_literal(unit)} * (guard.images - 1)"
     return test, "{{- " + f"{_expression(rendered[:place])} ~ {more} ~ {_expression(rendered[place:])}" + " -}}"

@@ -59,9 +59,7 @@ def compare(
     found = answer_log_probs(model, encoder, samples)
     worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
     if not worst <= TOLERANCE:
-        raise StageError(
-            f"{folder}: reloaded, its log-probabilities differ by {worst:.1e}; at most {TOLERANCE:.0e} is good"
-        )
+        raise StageError(f"{folder}: reloaded, log-probabilities differ by {worst:.1e}, more than {TOLERANCE:.0e}")
     return worst
 
 

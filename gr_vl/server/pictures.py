@@ -50,5 +50,5 @@ class Pictures:
             allowed = False
         if not allowed or "@" in found.netloc or any(not char.isprintable() or char in " \\" for char in url):
             raise DataError(
-                "image_url: only data:image/...;base64,... is read; embed the file (--image-host allows hosts)"
+                "image_url: only data:image/...;base64,... is read, and hosts of --image-host; embed the file"
             )

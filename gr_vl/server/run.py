@@ -19,7 +19,7 @@ def make_server(settings: Settings) -> uvicorn.Server:
         create_app(backend, settings),
         host=settings.host,
         port=settings.port,
-        log_level="warning",
+        log_level="info",
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=settings.grace,

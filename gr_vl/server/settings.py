@@ -45,7 +45,7 @@ class Settings:
             raise ConfigError(f"--port={self.port}: must be 0 to 65535")
         if not self.api_key and not _is_loopback(self.host):
             raise ConfigError(
-                f"--host={self.host}: others can reach it, so callers need a key; set {self.api_key_env}, or serve 127.0.0.1"
+                f"--host={self.host}: others can reach it, so callers need a key; set {self.api_key_env}, or use 127.0.0.1"
             )
 
     @property

@@ -11,6 +11,8 @@ from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task
 
 MAX_IMAGES = 16
+MAX_CHARACTERS = 400_000
+"""Of a prompt and its response: more than any context holds, and little enough to be tokenised in a moment."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Exchange:
     def __post_init__(self) -> None:
         if not self.prompt and not self.images and self.response is None:
             raise DataError("exchange: nothing to judge; give a prompt, an image or a response")
+        if (size := len(self.prompt) + len(self.response or "")) > MAX_CHARACTERS:
+            raise DataError(f"exchange: {size:,} characters exceed the limit of {MAX_CHARACTERS:,}; shorten it")
         if len(self.images) > MAX_IMAGES:
             raise DataError(f"exchange: {len(self.images)} images exceed the limit of {MAX_IMAGES}; send fewer")
         for data in self.images:

@@ -51,7 +51,7 @@ _READ = """\
 
 def chat_template(encoder: Encoder, pixel: bytes) -> str:
     """The template, for a processor that renders conversations as the encoder's. `pixel` is any picture."""
-    original = encoder.processor.chat_template
+    original: str = encoder.processor.chat_template
     cases = [_case(encoder, pixel, *shape) for shape in product((True, False), repeat=3)]
     read = _READ.replace("CONTROL_WORDS", json.dumps(encoder.control_words, ensure_ascii=False))
     return (

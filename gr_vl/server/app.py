@@ -103,7 +103,7 @@ def create_app(backend: Backend, settings: Settings) -> FastAPI:
         yield
         await service.close()
 
-    app = FastAPI(lifespan=life, openapi_url=None)
+    app = FastAPI(lifespan=life, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/v1/moderations", service.moderations, methods=["POST"])
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"])
     for path, answer in (("/v1/models", service.models), ("/health", service.health), ("/metrics", service.metrics)):

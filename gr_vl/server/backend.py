@@ -130,8 +130,8 @@ class Remote:
         except (openai.OpenAIError, AttributeError, IndexError, TypeError) as error:
             raise BackendError(f"the backend gave no completion ({type(error).__name__})") from None
         usage = completion.usage
-        counts = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        written = Written(text, choice.finish_reason == "stop", *counts, time.perf_counter() - began)
+        read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        written = Written(text, choice.finish_reason == "stop", read, wrote, time.perf_counter() - began)
         listed = (choice.logprobs.content if choice.logprobs else None) or []
         return judged(self._dialect, exchange, written, self._scores(text, listed))
 

@@ -21,9 +21,9 @@ MAX_VALUES = 200_000
 class Refusal(Exception):
     """A request that gets no further."""
 
-    def __init__(self, status: int, words: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, words: str, headers: dict[str, str] | None = None, *, drain: bool = True) -> None:
         super().__init__(words)
-        self.status, self.words, self.headers = status, words, headers or {}
+        self.status, self.words, self.headers, self.drain = status, words, headers or {}, drain
 
 
 def refuse(status: int, words: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -70,8 +70,9 @@ class Gate:
                 read = True
                 await self._app(scope, _replay(bytes(body)), send)
         except Refusal as refusal:
-            await _drain(receive, DRAIN * self._limit)
-            await refuse(refusal.status, refusal.words, refusal.headers)(scope, receive, send)
+            if refusal.drain:
+                await _drain(receive, DRAIN * self._limit)
+            await refuse(refusal.status, refusal.words, refusal.headers | {"connection": "close"})(scope, receive, send)
         except TimeoutError:
             words = f"no answer within {self._settings.timeout:g} s" if read else "the request came too slowly"
             await refuse(504 if read else 408, words, {"connection": "close"})(scope, receive, send)
@@ -90,7 +91,8 @@ class Gate:
             raise Refusal(415, "compressed bodies are not read; send it as it is")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length[:20]) > self._limit:
-            raise Refusal(413, f"the body exceeds {self._limit:,} bytes")
+            far = not length.isdigit() or int(length[:20]) > DRAIN * self._limit
+            raise Refusal(413, f"the body exceeds {self._limit:,} bytes", drain=not far)
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         more = True
@@ -129,7 +131,7 @@ def _replay(body: bytes) -> Receive:
 async def _drain(receive: Receive, limit: int) -> None:
     seen, more = 0, True
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(2):
             while more and seen < limit:
                 message: dict[str, Any] = dict(await receive())
                 seen, more = seen + len(message.get("body", b"")), message.get("more_body", False)

@@ -41,11 +41,13 @@ class Settings:
         for name in ("max_body_mb", "max_total_mb", "max_items", "queue", "batch_size", "max_tokens", "timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"--{name.replace('_', '-')}={getattr(self, name)}: must be positive")
+        if self.max_items > self.queue:
+            raise ConfigError(f"--max-items={self.max_items}: must fit into --queue={self.queue}; raise that one")
         if not 0 <= self.port < 65536:
             raise ConfigError(f"--port={self.port}: must be 0 to 65535")
         if not self.api_key and not _is_loopback(self.host):
             raise ConfigError(
-                f"--host={self.host}: others can reach it, so callers need a key; set {self.api_key_env}, or use 127.0.0.1"
+                f"--host={self.host}: others can reach it; set {self.api_key_env} to a key, or use 127.0.0.1"
             )
 
     @property

@@ -3,6 +3,9 @@
 import pytest
 from test_cli import SECONDS, gr_vl
 
+from gr_vl import cli
+from gr_vl.errors import GuardError
+
 MODEL = ("--model", "nowhere")
 
 
@@ -21,8 +24,13 @@ MODEL = ("--model", "nowhere")
         pytest.param(("export", "nowhere", "out"), "nowhere: no model there", id="export: no model"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, words):
-    code, _, said, seconds = gr_vl(*arguments)
+def test_a_mistake_names_what_is_wrong(arguments, words):
+    with pytest.raises(GuardError) as refused:
+        cli.app(list(arguments), standalone_mode=False)
+    assert words in str(refused.value)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2_at_once():
+    code, _, said, seconds = gr_vl("moderate", *MODEL, "--text", "a")
     assert (code, said.count("\n")) == (2, 1), said
-    assert words in said
     assert seconds < SECONDS

@@ -57,7 +57,9 @@ def test_a_text_is_scored_as_the_guard_scores_it(client, guard):
     assert result.flagged is expected.flagged
     assert result.category_scores.prompt == pytest.approx(expected.scores["prompt"], abs=1e-5)
     assert (result.categories.prompt, result.labels["prompt"]) == (expected.flagged, expected.labels["prompt"])
-    assert answer.model_dump()["results"][0]["category_applied_input_types"] == {"prompt": ["text"]}
+    # The client fills in OpenAI's own categories as None: the guard has no opinion on those.
+    types = answer.model_dump()["results"][0]["category_applied_input_types"]
+    assert {name: kinds for name, kinds in types.items() if kinds} == {"prompt": ["text"]}
 
 
 def test_several_texts_have_a_result_each_in_order(client, guard):
@@ -153,7 +155,7 @@ def test_who_can_be_reached_by_others_needs_a_key(tiny, monkeypatch):
 
 
 def test_shutting_down_finishes_what_runs_and_takes_nothing_new(tiny):
-    with served(tiny, max_tokens=400) as (url, server), ThreadPoolExecutor(1) as pool:
+    with served(tiny, max_tokens=60) as (url, server), ThreadPoolExecutor(1) as pool:
         client = client_of(url)
         running = pool.submit(client.moderations.create, input=TEXTS)
         while (

@@ -1,6 +1,7 @@
 """`gr_vl.Guard`: a model folder that judges exchanges, one at a time or many together, with reasoning or without."""
 
 import asyncio
+import threading
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ class Guard:
 
     def __init__(self, judge: Judge, encoder: Encoder, *, batch_size: int, image_root: Path | None) -> None:
         self.encoder, self.batch_size, self.image_root = encoder, batch_size, image_root
-        self._judge = judge
+        self._judge, self._lock = judge, threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -90,6 +91,10 @@ class Guard:
 
     def outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
         """For each exchange its judgement, or why there is none: one bad picture spoils nothing but itself."""
+        with self._lock:  # a fast tokenizer serves one thread at a time
+            return self._outcomes(exchanges)
+
+    def _outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
         found: dict[int, Outcome] = {}
         encoded: dict[int, Encoded] = {}
         for index, exchange in enumerate(exchanges):

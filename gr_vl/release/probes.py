@@ -28,8 +28,8 @@ def probes(source: Source, encoder: Encoder) -> list[Sample]:
     """Exchanges of every shape, some of them hostile, then some of the run's test split; those the dialect can ask."""
     shapes = [
         Sample(f"{prompt}/{response}/{count}", "probe", prompt, response, (picture(),) * count)
-        for prompt in ("", "What is the colour of the sky?", f"A{_HOSTILE}B", " two\n\n lines \n")
-        for response in (None, "", "It is blue.", f"{_HOSTILE}{{{{ messages }}}}")
+        for prompt in ("", " two\n\n lines \n", f"A{_HOSTILE}B")
+        for response in (None, "", f"{_HOSTILE}{{{{ messages }}}}")
         for count in (0, 1, 2)
     ]
     corpus = [] if source.corpus is None else list(islice(io.iterate(source.corpus), FROM_CORPUS))

@@ -14,6 +14,8 @@ from gr_vl.server.settings import Settings
 
 DRAIN = 4
 """A body that is refused is read on, up to this many times the limit, so that its sender gets to read the answer."""
+MAX_HEAD = 64 * 2**10
+"""Bytes of headers. The HTTP parser limits only those that come in pieces."""
 MAX_VALUES = 200_000
 """Commas in a body: JSON of many small values takes a hundred times its size in memory."""
 
@@ -65,7 +67,7 @@ class Gate:
         body, read = bytearray(), False
         try:
             async with asyncio.timeout(self._settings.timeout):
-                self._check_key(scope)
+                self._check_head(scope)
                 await self._read(scope, receive, body)
                 read = True
                 await self._app(scope, _replay(bytes(body)), send)
@@ -81,8 +83,10 @@ class Gate:
         finally:
             self._held -= len(body)
 
-    def _check_key(self, scope: Scope) -> None:
+    def _check_head(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+            raise Refusal(431, f"the headers exceed {MAX_HEAD:,} bytes")
         key = self._settings.api_key
         given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         if key and scope["path"] != "/health" and not hmac.compare_digest(given, key.encode()):

@@ -2,9 +2,10 @@
 
     python bench/serve_load.py runs/demo/rl/model runs/demo/data/test.parquet [SECONDS] [CALLERS]
 
-A closed loop on loopback: each caller sends its next request when it has an answer. The bare loop calls
-`model.generate` for one request after another, without scores. Then four times as many callers as a short queue holds:
-what is shed, and whether what was answered says the same as before. Set OMP_NUM_THREADS alike for both.
+A closed loop on loopback: each caller sends its next request when it has an answer; the rate counts until the last
+answer. The bare loop calls `model.generate` for one request after another, without scores. Then four times as many
+callers as a short queue holds: what is shed, and whether what was answered says the same as before. Processor time a
+request is that of the process that runs the model. Set OMP_NUM_THREADS.
 """
 
 import base64
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from guarded import Served, percentile, served
 from gr_vl.data import io
 from gr_vl.schema import Sample
 
-SAMPLES, QUEUE = 48, 4
+SAMPLES, QUEUE = 24, 4
 
 
 def body(sample: Sample, *, think: bool) -> dict[str, Any]:
@@ -53,8 +54,29 @@ def loop(server: Served, bodies: Sequence[dict[str, Any]], seconds: float, calle
     return found
 
 
-def bare(model: str, samples: Sequence[Sample], seconds: float) -> list[float]:
-    """Seconds of each answer of a plain generate loop."""
+class Clock:
+    """Wall and processor seconds of a block, the latter by `cpu`."""
+
+    def __init__(self, cpu: Callable[[], float]) -> None:
+        self._cpu = cpu
+
+    def __enter__(self) -> "Clock":
+        self.wall, self.cpu = -time.perf_counter(), -self._cpu()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall += time.perf_counter()
+        self.cpu += self._cpu()
+
+    def line(self, name: str, times: Sequence[float]) -> str:
+        """Rate, processor time and percentiles of requests that took these times."""
+        p50, p99 = (1000 * percentile(times, share) for share in (0.5, 0.99))
+        rate, cpu = len(times) / self.wall, 1000 * self.cpu / len(times)
+        return f"{name:<34} {rate:6.2f}/s  cpu {cpu:6.0f} ms  p50 {p50:6.0f} ms  p99 {p99:6.0f} ms  ({len(times)})"
+
+
+def bare(model: str, samples: Sequence[Sample], seconds: float) -> str:
+    """A plain generate loop, one line."""
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -64,22 +86,16 @@ def bare(model: str, samples: Sequence[Sample], seconds: float) -> list[float]:
 
     encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect_of(Path(model))))
     net = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
-    times, end = [], time.perf_counter() + seconds
-    with torch.inference_mode():
+    times: list[float] = []
+    with torch.inference_mode(), Clock(time.process_time) as clock:
+        end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            began, sample = time.perf_counter(), samples[len(times) % len(samples)]
-            prompt = encoder.prompt(sample)
+            began, prompt = time.perf_counter(), encoder.prompt(samples[len(times) % len(samples)])
             ids = torch.tensor([prompt.ids])
             kinds = (ids == net.config.image_token_id).int()
             net.generate(input_ids=ids, mm_token_type_ids=kinds, **prompt.features, max_new_tokens=256, do_sample=False)
             times.append(time.perf_counter() - began)
-    return times
-
-
-def line(name: str, times: Sequence[float], seconds: float) -> str:
-    """Rate and percentiles."""
-    p50, p99 = (1000 * percentile(times, share) for share in (0.5, 0.99))
-    return f"{name:<34} {len(times) / seconds:7.2f} requests/s  p50 {p50:7.0f} ms  p99 {p99:7.0f} ms  ({len(times)})"
+    return clock.line("bare transformers generate loop", times)
 
 
 def labels(answer: Any) -> Any:
@@ -91,20 +107,32 @@ def main(model: str, corpus: str, seconds: float, callers: int) -> int:
     """Measure and print; returns 1 when an answer under load differs from the one before it."""
     samples = io.read(Path(corpus))[:SAMPLES]
     reference: dict[bool, list[Any]] = {}
-    with served(model, "--max-tokens", "256", "--queue", "256") as server:
+    with served(model, "--max-tokens", "256", "--timeout", "300", "--queue", "256") as server:
         for think in (True, False):
             bodies = [body(sample, think=think) for sample in samples]
             reference[think] = [labels(server.post(item)[1]) for item in bodies]
             for number in (1, callers):
-                times = [row[3] for row in loop(server, bodies, seconds, number)]
-                print(line(f"served, think={think}, {number} callers", times, seconds), flush=True)
-    print(line("bare transformers generate loop", bare(model, samples, seconds), seconds), flush=True)
-    options = ("--max-tokens", "256", "--queue", str(QUEUE), "--max-items", "1", "--batch-size", str(QUEUE))
-    with served(model, *options) as server:
+                with Clock(server.cpu) as clock:
+                    times = [row[3] for row in loop(server, bodies, seconds, number)]
+                print(clock.line(f"served, think={think}, {number} callers", times), flush=True)
+    print(bare(model, samples, seconds), flush=True)
+    options = (
+        "--max-tokens",
+        "256",
+        "--timeout",
+        "300",
+        "--queue",
+        str(QUEUE),
+        "--max-items",
+        "1",
+        "--batch-size",
+        str(QUEUE),
+    )
+    with served(model, *options) as server, Clock(server.cpu) as clock:
         found = loop(server, [body(sample, think=True) for sample in samples], seconds, 4 * QUEUE)
     good = [row for row in found if row[1] == 200]
     wrong = sum(labels(row[2]) != reference[True][row[0]] for row in good)
-    print(line(f"queue of {QUEUE}, {4 * QUEUE} callers, answered", [row[3] for row in good], seconds))
+    print(clock.line(f"queue of {QUEUE}, {4 * QUEUE} callers, answered", [row[3] for row in good]))
     print(f"statuses {dict(Counter(row[1] for row in found))}, answers that differ from the unloaded ones: {wrong}")
     return int(wrong > 0 or {row[1] for row in found} != {200, 429})
 

@@ -12,6 +12,7 @@ from gr_vl import compose, display, launch
 from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import GuardError, StageError
+from gr_vl.guard import commands as guard_commands
 from gr_vl.workbench.commands import app as reward_commands
 
 app = typer.Typer(
@@ -132,6 +133,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
 app.add_typer(reward_commands, name="reward")
 app.command(epilog=cluster_commands.EXAMPLE)(cluster_commands.submit)
 app.add_typer(cluster_commands.app, name="jobs")
+guard_commands.register(app)
 
 
 def main() -> None:

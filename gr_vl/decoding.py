@@ -1,4 +1,4 @@
-"""Batched decoding of a Qwen2.5-VL on CPU: equal prompts are read once, and finished rows leave the batch.
+"""Batched decoding and scoring with a Qwen2.5-VL: equal prompts are read once, and finished rows leave the batch.
 
 `model.generate` reads a prompt as often as it is answered, carries finished rows to the end, and in transformers 5.9
 leaves the rotary offsets of one batch behind for the next one that holds no image. Here positions are explicit.
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from gr_vl.encoding import Encoded
 from gr_vl.sampling import SeededSampler
 
 COMPACT_SHARE = 0.15
@@ -23,6 +24,66 @@ class Row:
 
     tokens: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Tokens whose probability is asked for, after a prompt and at least one token of context."""
+
+    prompt: int
+    """Row of the prompts."""
+    context: Sequence[int]
+    tokens: Sequence[int]
+
+
+def collate(rows: Sequence[Encoded], pad: int, image_token: int) -> dict[str, torch.Tensor]:
+    """Encoded prompts as one batch, padded on the left."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
+    mask = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows])
+    prompts = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image_token).int()}
+    pictured = [row.features for row in rows if row.features]
+    return prompts | {name: torch.cat([row[name] for row in pictured]) for name in (pictured[0] if pictured else ())}
+
+
+@torch.inference_mode()
+def log_probs(model: Any, prompts: dict[str, torch.Tensor], wanted: Sequence[Continuation]) -> list[float]:
+    """Log-probability of each continuation's tokens, in nats. Every prompt is read once, whatever is asked about it."""
+    cache, _, offsets = _read(model, prompts)
+    of, device = torch.tensor([item.prompt for item in wanted]), prompts["input_ids"].device
+    cache.batch_select_indices(of.to(device))
+    width, last = (max(map(len, parts)) for parts in _parts(wanted))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in _parts(wanted)[0]], device=device)
+    here = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in _parts(wanted)[0]], device=device)
+    mask = torch.cat([prompts["attention_mask"][of], here], dim=1)
+    positions = ((mask.cumsum(1) - 1)[:, -width:] + offsets[of][:, None]).expand(3, -1, -1)
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=last + 1,
+    )
+    found = output.logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, -last:, None])[..., 0]
+    return [float(row[last - len(item.tokens) :].sum()) for row, item in zip(found, wanted, strict=True)]
+
+
+def _parts(wanted: Sequence[Continuation]) -> tuple[list[list[int]], list[Sequence[int]]]:
+    return [[*item.context, *item.tokens] for item in wanted], [item.tokens for item in wanted]
+
+
+def _read(model: Any, prompts: dict[str, torch.Tensor]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+    """The cache of all prompts, the logits after each, and how far its positions are from its number of tokens."""
+    cache = DynamicCache()
+    positions, offsets = model.model.get_rope_index(
+        prompts["input_ids"],
+        mm_token_type_ids=prompts["mm_token_type_ids"],
+        image_grid_thw=prompts.get("image_grid_thw"),
+        attention_mask=prompts["attention_mask"],
+    )
+    output = model(**prompts, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return cache, output.logits[:, -1], offsets.reshape(-1)
 
 
 @torch.inference_mode()
@@ -39,17 +100,10 @@ def decode(
     `prompts` holds input_ids, attention_mask and mm_token_type_ids (prompts, length), padded on the left, and
     pixel_values with image_grid_thw where there are images.
     """
-    cache, mask = DynamicCache(), prompts["attention_mask"]
-    positions, offsets = model.model.get_rope_index(
-        prompts["input_ids"],
-        mm_token_type_ids=prompts["mm_token_type_ids"],
-        image_grid_thw=prompts.get("image_grid_thw"),
-        attention_mask=mask,
-    )
-    output = model(**prompts, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache, logits, offsets = _read(model, prompts)
     of = torch.tensor(copies)
-    cache.batch_select_indices(of)
-    logits, mask, offsets = output.logits[of, -1], mask[of], offsets.reshape(-1)[of]
+    cache.batch_select_indices(of.to(logits.device))
+    logits, mask, offsets = logits[of], prompts["attention_mask"][of], offsets[of]
     rows, alive = [Row() for _ in copies], torch.arange(len(copies))
     for step in range(max(limits)):
         tokens, log_probs = sampler(logits, alive, step)
@@ -58,12 +112,16 @@ def decode(
         if not open_rows.any():
             break
         if (~open_rows).float().mean() >= COMPACT_SHARE:
-            cache.batch_select_indices(open_rows.nonzero()[:, 0])
+            cache.batch_select_indices(open_rows.nonzero()[:, 0].to(mask.device))
             alive, tokens, mask, offsets = alive[open_rows], tokens[open_rows], mask[open_rows], offsets[open_rows]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         here = (mask.sum(1) - 1 + offsets).view(1, -1, 1).expand(3, -1, -1)
         logits = model(
-            input_ids=tokens[:, None], attention_mask=mask, position_ids=here, past_key_values=cache, use_cache=True
+            input_ids=tokens[:, None].to(mask.device),
+            attention_mask=mask,
+            position_ids=here,
+            past_key_values=cache,
+            use_cache=True,
         ).logits[:, -1]
     return rows
 

@@ -47,8 +47,9 @@ class Encoder:
     def __init__(self, processor: Any, dialect: Dialect) -> None:
         self.processor, self.dialect = processor, dialect
         control = [str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
-        words = sorted({*control, *PROCESSOR_WORDS}, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, words)))
+        self.control_words = sorted({*control, *PROCESSOR_WORDS}, key=lambda word: (-len(word), word))
+        """What a text may not say, the longest first."""
+        self._control = re.compile("|".join(map(re.escape, self.control_words)))
 
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+"""No answer may hold one of these: it would be counted against the images of the prompt."""
+
 
 @dataclass(frozen=True)
 class Draw:

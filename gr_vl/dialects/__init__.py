@@ -28,6 +28,14 @@ class Dialect(Protocol):
         """The labels that a right answer states, including those that the grammar fixes by convention."""
         ...
 
+    def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
+        """The well-formed answer that states these labels, one for each of `tasks`, after this reasoning."""
+        ...
+
+    def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
+        """Where in an answer each label stands: from its first character to past its last. Empty without a verdict."""
+        ...
+
     def parse(self, text: str) -> Verdict | ParseFailure:
         """Read an answer. Total and linear in the length of the text: every string has an outcome."""
         ...

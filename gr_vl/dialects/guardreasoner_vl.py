@@ -75,10 +75,25 @@ class GuardReasonerVL:
         labels = {**self.expected(sample), **(sample.taught or {})}
         if sample.reasoning is None or any(task not in labels for task in self.tasks):
             raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for every task")
+        return self.answer(labels, sample.reasoning.strip())
+
+    def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
+        """Reasoning, and the result block that states these labels."""
         return (
-            f"<think>\n{sample.reasoning.strip()}\n</think>\n<result>\nAnswers:\n"
+            f"<think>\n{reasoning}\n</think>\n<result>\nAnswers:\n"
             f"Request: {labels[Task.PROMPT]}\nResponse: {labels[Task.RESPONSE]}\n</result>"
         )
+
+    def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
+        """Where each label is first stated in the block that `parse` reads; empty when it finds no verdict there."""
+        if isinstance(self.parse(text), ParseFailure):
+            return {}
+        end = text.rfind("</result>")
+        start = text.rfind("<result>", 0, end) + len("<result>")
+        found: dict[Task, tuple[int, int]] = {}
+        for match in _LINE.finditer(text[start:end]):
+            found.setdefault(_TASKS[match[1].lower()], (start + match.start(2), start + match.end(2)))
+        return found
 
     def parse(self, text: str) -> Verdict | ParseFailure:
         """The verdict of the last complete result block after the reasoning, or the reason why there is none.

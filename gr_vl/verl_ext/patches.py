@@ -11,10 +11,9 @@ import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
 
-VALID_FOR = "0.9.1"
+from gr_vl.sampling import VISION_TOKENS
 
-VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
-"""No answer may hold one of these: verl counts them against the images of the prompt."""
+VALID_FOR = "0.9.1"
 
 
 def apply() -> None:

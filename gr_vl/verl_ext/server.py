@@ -13,9 +13,8 @@ from verl.workers.config import HFModelConfig, RolloutConfig
 from verl.workers.rollout.replica import TokenOutput
 
 from gr_vl.decoding import decode
-from gr_vl.sampling import Draw, SeededSampler
+from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
 from gr_vl.seeding import seed_of
-from gr_vl.verl_ext.patches import VISION_TOKENS
 
 QUIET_SECONDS = 0.2
 """How long a batch waits for company after the last request came in."""

@@ -1,0 +1,79 @@
+"""A model that judges batches of encoded exchanges. The only part of the guard that computes."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gr_vl.decoding import collate, decode, log_probs
+from gr_vl.encoding import Encoded, Encoder
+from gr_vl.errors import DataError
+from gr_vl.guard.moderation import Exchange, Moderation, Written, judged
+from gr_vl.guard.scoring import Place, Places, normalised, walk
+from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
+
+Batch = dict[str, torch.Tensor]
+
+
+class Judge:
+    """Greedy answers and their scores, of at most `max_tokens` tokens."""
+
+    def __init__(self, model: Any, encoder: Encoder, max_tokens: int) -> None:
+        self.model, self.max_tokens = model, max_tokens
+        self._encoder, self._tokenizer = encoder, encoder.processor.tokenizer
+        self._forbidden = [self._tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS]
+        self._places = Places(self._tokenizer, encoder.dialect)
+
+    def encode(self, exchange: Exchange) -> Encoded:
+        """The prompt. Raises DataError when an image is damaged, or when there is no room for an answer."""
+        encoded = self._encoder.prompt(exchange.sample)
+        room = self.model.config.text_config.max_position_embeddings - self.max_tokens
+        if len(encoded.ids) > room:
+            raise DataError(f"exchange: {len(encoded.ids):,} tokens exceed the limit of {room:,}; shorten it")
+        return encoded
+
+    def reasoned(self, exchanges: Sequence[Exchange], encoded: Sequence[Encoded]) -> list[Moderation]:
+        """Reasoning, then the verdict; the scores are read in a second pass over what was written."""
+        began, end, n = time.perf_counter(), self._tokenizer.eos_token_id, len(encoded)
+        prompts = self._batch(encoded)
+        sampler = SeededSampler([Draw(0, temperature=0.0)] * n, self.max_tokens, self._forbidden)
+        rows = [row.tokens for row in decode(self.model, prompts, range(n), sampler, [self.max_tokens] * n, end)]
+        texts = [self._tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        places = [list(self._places.of(row, text)) for row, text in zip(rows, texts, strict=True)]
+        scores = self._scores(prompts, places)
+        seconds = time.perf_counter() - began
+        return [
+            judged(
+                self._encoder.dialect,
+                exchanges[i],
+                Written(texts[i], rows[i][-1] == end, len(encoded[i].ids), len(rows[i]), seconds),
+                {place.task: score for place, score in zip(places[i], scores[i], strict=True)},
+            )
+            for i in range(n)
+        ]
+
+    def unreasoned(self, exchanges: Sequence[Exchange], encoded: Sequence[Encoded]) -> list[Moderation]:
+        """The verdict alone, after empty reasoning: one pass over the prompt, one over the few ways to go on."""
+        began = time.perf_counter()
+        scores = self._scores(self._batch(encoded), [self._places.unreasoned] * len(encoded))
+        seconds, dialect, found = time.perf_counter() - began, self._encoder.dialect, []
+        for exchange, prompt, row in zip(exchanges, encoded, scores, strict=True):
+            way = walk(self._places.unreasoned, row)
+            labels = {place.task: place.likelier(score) for place, score in way.items()}
+            tokens = sum(len(place.choices[labels[place.task]]) for place in way)
+            written = Written(dialect.answer(labels), True, len(prompt.ids), tokens, seconds)
+            found.append(judged(dialect, exchange, written, {place.task: score for place, score in way.items()}))
+        return found
+
+    def _batch(self, encoded: Sequence[Encoded]) -> Batch:
+        batch = collate(encoded, self._tokenizer.pad_token_id, self.model.config.image_token_id)
+        return {
+            name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else value.dtype)
+            for name, value in batch.items()
+        }
+
+    def _scores(self, prompts: Batch, places: Sequence[Sequence[Place]]) -> list[list[float]]:
+        wanted = [item for i, row in enumerate(places) for place in row for item in place.continuations(i)]
+        found = iter(log_probs(self.model, prompts, wanted) if wanted else ())
+        return [[normalised([next(found), next(found)]) for _ in row] for row in places]

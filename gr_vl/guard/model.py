@@ -1,0 +1,129 @@
+"""`gr_vl.Guard`: a model folder that judges exchanges, one at a time or many together, with reasoning or without."""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from gr_vl import dialects
+from gr_vl.data import images as image_files
+from gr_vl.encoding import Encoded, Encoder
+from gr_vl.errors import ConfigError, DataError
+from gr_vl.guard import folder as folders
+from gr_vl.guard.batching import Batcher
+from gr_vl.guard.judge import Judge
+from gr_vl.guard.moderation import Exchange, Moderation, Outcome
+
+Picture = bytes | Image.Image | str | Path
+
+
+class Guard:
+    """A trained guard. Answers are greedy; equal inputs get equal answers, up to the rounding of another batch.
+
+    Calls from several threads are answered one after the other; `amoderate` joins those that wait into batches.
+    """
+
+    def __init__(self, judge: Judge, encoder: Encoder, *, batch_size: int, image_root: Path | None) -> None:
+        self.encoder, self.batch_size, self.image_root = encoder, batch_size, image_root
+        self._judge, self._lock = judge, threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        dialect: str | None = None,
+        max_tokens: int = 1024,
+        batch_size: int = 16,
+        image_root: str | Path | None = None,
+    ) -> "Guard":
+        """Load a model folder. Raises DataError when there is none, ConfigError when the dialect is unknown.
+
+        `device` is cuda where there is one; `dtype` is float32 on CPU and the stored one elsewhere; `dialect` is what
+        the folder or its run says. An answer has at most `max_tokens` tokens. Images given as paths are read below
+        `image_root` and nowhere else; without a root, paths are refused.
+        """
+        path = folders.check(Path(folder))
+        grammar = dialects.get(dialect or folders.dialect_of(path))
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = dtype or ("float32" if device == "cpu" else folders.stored_dtype(path))
+        model = AutoModelForImageTextToText.from_pretrained(
+            path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+        encoder = Encoder(AutoProcessor.from_pretrained(path, local_files_only=True), grammar)
+        root = None if image_root is None else Path(image_root)
+        return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)
+
+    def moderate(
+        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+    ) -> Moderation:
+        """Judge one exchange. Raises DataError when there is nothing to judge, or an image or the length is refused."""
+        return self.moderate_many([self.exchange(prompt, images, response, think=think)])[0]
+
+    async def amoderate(
+        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+    ) -> Moderation:
+        """`moderate` without blocking the event loop; calls that wait at the same time are answered together."""
+        exchange = self.exchange(prompt, images, response, think=think)
+        return await asyncio.wrap_future(self._batcher.submit([exchange])[0])
+
+    def moderate_many(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
+        """Judge many exchanges in batches, in their order. Raises the DataError of the first that cannot be judged."""
+        found: list[Moderation] = []
+        for outcome in self.outcomes(exchanges):
+            if isinstance(outcome, DataError):
+                raise outcome
+            found.append(outcome)
+        return found
+
+    def exchange(
+        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+    ) -> Exchange:
+        """Those arguments as an exchange, its images read and their headers checked."""
+        return Exchange(prompt, tuple(map(self._bytes, images)), response, think)
+
+    def outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
+        """For each exchange its judgement, or why there is none: one bad picture spoils nothing but itself."""
+        with self._lock:  # a fast tokenizer serves one thread at a time
+            return self._outcomes(exchanges)
+
+    def _outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
+        found: dict[int, Outcome] = {}
+        encoded: dict[int, Encoded] = {}
+        for index, exchange in enumerate(exchanges):
+            try:
+                encoded[index] = self._judge.encode(exchange)
+            except DataError as error:
+                found[index] = error
+        for judge, think in ((self._judge.reasoned, True), (self._judge.unreasoned, False)):
+            wanted = sorted((i for i in encoded if exchanges[i].think is think), key=lambda i: len(encoded[i].ids))
+            for start in range(0, len(wanted), self.batch_size):
+                batch = wanted[start : start + self.batch_size]
+                judged = judge([exchanges[i] for i in batch], [encoded[i] for i in batch])
+                found |= dict(zip(batch, judged, strict=True))
+        return [found[index] for index in range(len(exchanges))]
+
+    def close(self) -> None:
+        """End the thread behind `amoderate`, after what it still has to answer."""
+        if "_batcher" in self.__dict__:
+            self._batcher.close()
+
+    @cached_property
+    def _batcher(self) -> Batcher:
+        return Batcher(self.outcomes, batch_size=self.batch_size, limit=None)
+
+    def _bytes(self, picture: Picture) -> bytes:
+        if isinstance(picture, bytes):
+            return picture
+        if isinstance(picture, Image.Image):
+            return image_files.encode_png(picture)
+        if self.image_root is None:
+            raise ConfigError(f"image {picture}: paths need image_root=DIR, below which they are read; or give bytes")
+        return image_files.read(picture, root=self.image_root)

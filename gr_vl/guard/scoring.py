@@ -1,0 +1,111 @@
+"""How sure a guard is of a label: the label's token sequence against its opposite's, at the same place.
+
+    score = p(positive) / (p(positive) + p(opposite))
+
+The words may start with different tokens and span several (`un`, `harm`, `ful`), so p is that of the whole sequence.
+What follows a label, a line break say, is not part of it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from gr_vl.decoding import Continuation
+from gr_vl.dialects import Dialect
+from gr_vl.guard.moderation import positive
+from gr_vl.schema import Label, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a label stands, in tokens: what comes before it, and each of the labels that may stand there."""
+
+    task: Task
+    before: tuple[Label, ...]
+    """The labels stated before this one, in their order."""
+    context: Sequence[int]
+    choices: Mapping[Label, Sequence[int]]
+    """The positive label first."""
+
+    def likelier(self, score: float) -> Label:
+        """The label that has this much of the probability or more; a tie is the positive one."""
+        return positive(self.task) if score >= 0.5 else positive(self.task).opposite
+
+    def continuations(self, prompt: int) -> list[Continuation]:
+        """What to ask a model for, in the order of `choices`."""
+        return [Continuation(prompt, self.context, tokens) for tokens in self.choices.values()]
+
+
+def normalised(log_probs: Sequence[float]) -> float:
+    """The share of the first of two log-probabilities, in [0, 1].
+
+    >>> normalised([math.log(0.3), math.log(0.1)])
+    0.75
+    """
+    return 1 / (1 + math.exp(min(log_probs[1] - log_probs[0], 700.0)))
+
+
+def walk(places: Sequence[Place], scores: Sequence[float]) -> dict[Place, float]:
+    """The places on the way that follows the likelier label from each to the next, with their scores."""
+    by_way = {(place.task, place.before): (place, score) for place, score in zip(places, scores, strict=True)}
+    way: dict[Place, float] = {}
+    before: tuple[Label, ...] = ()
+    for task in dict.fromkeys(place.task for place in sorted(places, key=lambda place: len(place.before))):
+        place, score = by_way[task, before]
+        way[place] = score
+        before += (place.likelier(score),)
+    return way
+
+
+class Places:
+    """Finds the labels' places, in answers that were written and in those that need not be."""
+
+    def __init__(self, tokenizer: Any, dialect: Dialect) -> None:
+        self._tokenizer, self._dialect = tokenizer, dialect
+        self._words = {task: self._words_of(task) for task in dialect.tasks}
+        self.unreasoned = tuple(self._without_reasoning())
+        """Every place of an answer without reasoning: one for each task and each choice of the labels before it."""
+
+    def of(self, ids: Sequence[int], text: str) -> Iterator[Place]:
+        """The places of an answer: `ids` as generated, and the text that they decode to."""
+        for task, (start, _) in self._dialect.places(text).items():
+            yield self._place(task, (), ids, text, start)
+
+    def _place(self, task: Task, before: tuple[Label, ...], ids: Sequence[int], text: str, start: int) -> Place:
+        low, high = 0, len(ids)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if len(self._decode(ids[:middle])) <= start else (low, middle - 1)
+        # A word's first token often holds the space before it.
+        gap = text[len(self._decode(ids[:low])) : start]
+        choices = {label: self._encode(gap + word) for label, word in self._words[task].items()}
+        return Place(task, before, ids[:low], choices)
+
+    def _without_reasoning(self) -> Iterator[Place]:
+        tasks, seen = self._dialect.tasks, set()
+        for labels in product(*([positive(task), positive(task).opposite] for task in tasks)):
+            text = self._dialect.answer(dict(zip(tasks, labels, strict=True)))
+            spans = sorted(self._dialect.places(text).items(), key=lambda item: item[1])
+            for index, (task, (start, _)) in enumerate(spans):
+                before = tuple(dict(zip(tasks, labels, strict=True))[earlier] for earlier, _ in spans[:index])
+                if (task, before) not in seen:
+                    seen.add((task, before))
+                    yield self._place(task, before, self._encode(text), text, start)
+
+    def _words_of(self, task: Task) -> dict[Label, str]:
+        words = {}
+        for label in (positive(task), positive(task).opposite):
+            text = self._dialect.answer({other: positive(other) for other in self._dialect.tasks} | {task: label})
+            start, end = self._dialect.places(text)[task]
+            words[label] = text[start:end]
+        return words
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text

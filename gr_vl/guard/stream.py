@@ -1,0 +1,105 @@
+"""Exchanges in and judgements out, one JSON object a line. A bad line becomes an error in the output, never silence."""
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gr_vl.data import images
+from gr_vl.errors import DataError
+from gr_vl.guard.moderation import Exchange, Outcome, image_of_data_url
+
+MAX_LINE = 64 * 2**20
+FIELDS = ("id", "prompt", "images", "response", "think")
+
+Line = tuple[int, bytes]
+
+
+def moderate_lines(
+    source: BinaryIO,
+    answer: Callable[[Sequence[Exchange]], Sequence[Outcome]],
+    *,
+    batch_size: int,
+    think: bool,
+    image_root: Path | None,
+) -> Iterator[dict[str, Any]]:
+    """One result for every line that is not blank, in order: `line` (from 1), its `id`, and a judgement or `error`.
+
+    A line has prompt, response, think and images: a list of data URLs, or of paths below `image_root`. Lines that are
+    there are answered together; the first of a slow source does not wait for others.
+    """
+    for lines in _batches(source, batch_size):
+        rows = [_read(number, line, think, image_root) for number, line in lines]
+        exchanges = [exchange for _, exchange in rows if isinstance(exchange, Exchange)]
+        answers = iter(answer(exchanges) if exchanges else ())
+        for head, exchange in rows:
+            outcome = next(answers) if isinstance(exchange, Exchange) else exchange
+            yield head | ({"error": str(outcome)} if isinstance(outcome, DataError) else outcome.to_json())
+
+
+def _read(number: int, line: bytes, think: bool, root: Path | None) -> tuple[dict[str, Any], Exchange | DataError]:
+    head: dict[str, Any] = {"line": number}
+    try:
+        row = _object(line)
+        if isinstance(row.get("id"), str | int):
+            head["id"] = row["id"]
+        pictures = tuple(_picture(item, root) for item in row.get("images", ()))
+        return head, Exchange(row.get("prompt") or "", pictures, row.get("response"), row.get("think", think))
+    except DataError as error:
+        return head, error
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_LINE:
+        raise DataError(f"line: more than {MAX_LINE:,} bytes; split it")
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"line: no JSON ({type(error).__name__}); write one object a line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"line: holds {type(row).__name__}; write an object with prompt, images or response")
+    kinds: dict[str, Any] = {"prompt": str | None, "response": str | None, "think": bool, "images": list}
+    for name, kind in kinds.items():
+        if name in row and not isinstance(row[name], kind):
+            raise DataError(f"line: {name} is of type {type(row[name]).__name__}; see docs/serving.md")
+    if unknown := sorted(set(row) - set(FIELDS)):
+        raise DataError(f"line: {unknown[0]!r:.60} is unknown; use {', '.join(FIELDS)}")
+    return row
+
+
+def _picture(item: Any, root: Path | None) -> bytes:
+    if not isinstance(item, str):
+        raise DataError(f"line: an image is of type {type(item).__name__}; write a data URL or a path")
+    if item.startswith("data:"):
+        return image_of_data_url(item)
+    if root is None:
+        raise DataError(f"image {item:.60}: paths need --image-root DIR, below which they are read")
+    return images.read(item, root=root)
+
+
+def _batches(source: BinaryIO, size: int) -> Iterator[list[Line]]:
+    lines: queue.Queue[Line | None] = queue.Queue(maxsize=4 * size)
+    threading.Thread(target=_feed, args=(source, lines), daemon=True).start()
+    while (line := lines.get()) is not None:
+        batch = [line]
+        while len(batch) < size and not lines.empty():
+            if (line := lines.get()) is None:
+                yield batch
+                return
+            batch.append(line)
+        yield batch
+
+
+def _feed(source: BinaryIO, lines: "queue.Queue[Line | None]") -> None:
+    number = 0
+    try:
+        while line := source.readline(MAX_LINE + 1):
+            number += 1
+            while len(line) > MAX_LINE and (rest := source.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                pass
+            if line.strip():
+                lines.put((number, line))
+    finally:
+        lines.put(None)

@@ -1,0 +1,150 @@
+"""The endpoints: OpenAI's moderation and chat schema, a health check, Prometheus metrics."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from gr_vl.errors import DataError
+from gr_vl.guard.batching import BusyError, ClosedError
+from gr_vl.guard.moderation import MAX_IMAGES, Exchange, Moderation, positive
+from gr_vl.schema import Task
+from gr_vl.server.backend import Backend, BackendError
+from gr_vl.server.gate import Gate, refuse
+from gr_vl.server.metrics import Metrics
+from gr_vl.server.pictures import Pictures
+from gr_vl.server.schema import ChatBody, ImagePart, ModerationBody, Part, joined, problem
+from gr_vl.server.settings import Settings
+
+
+class Service:
+    """Turns bodies into exchanges and judgements into bodies."""
+
+    def __init__(self, backend: Backend, settings: Settings, metrics: Metrics) -> None:
+        self.backend, self._settings, self._metrics = backend, settings, metrics
+        self.pictures, self.name = Pictures(settings.image_hosts), settings.model.resolve().name
+
+    async def moderations(self, request: Request) -> JSONResponse:
+        """POST /v1/moderations."""
+        body = ModerationBody.model_validate_json(await request.body())
+        messages = body.messages()
+        if len(messages) > self._settings.max_items:
+            raise DataError(f"input: {len(messages)} texts exceed the limit of {self._settings.max_items}; send fewer")
+        exchanges = [await self._exchange(parts, body.response, think=body.think) for parts in messages]
+        results = [
+            _result(exchange, judged) for exchange, judged in zip(exchanges, await self._judge(exchanges), strict=True)
+        ]
+        return JSONResponse({"id": f"modr-{uuid.uuid4().hex}", "model": self.name, "results": results})
+
+    async def chat(self, request: Request) -> JSONResponse:
+        """POST /v1/chat/completions: what the guard writes about an exchange, in its own dialect."""
+        body = ChatBody.model_validate_json(await request.body())
+        parts, response = body.exchange()
+        [judged] = await self._judge([await self._exchange(parts, response, think=body.think)])
+        written = judged.written
+        message = {"role": "assistant", "content": written.text, "refusal": None}
+        finish = "stop" if written.finished else "length"
+        used = {"prompt_tokens": written.prompt_tokens, "completion_tokens": written.tokens}
+        return JSONResponse(
+            {
+                "id": f"chatcmpl-{uuid.uuid4().hex}",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": self.name,
+                "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+                "usage": used | {"total_tokens": sum(used.values())},
+            }
+        )
+
+    async def models(self) -> JSONResponse:
+        """GET /v1/models."""
+        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "gr_vl"}
+        return JSONResponse({"object": "list", "data": [model]})
+
+    async def health(self) -> JSONResponse:
+        """GET /health: that the server takes requests."""
+        return JSONResponse({"status": "ok", "model": self.name, "waiting": self.backend.waiting})
+
+    async def metrics(self) -> PlainTextResponse:
+        """GET /metrics."""
+        return PlainTextResponse(self._metrics.page(), media_type="text/plain; version=0.0.4")
+
+    async def close(self) -> None:
+        """Finish what was taken."""
+        await self.backend.close()
+        await self.pictures.close()
+
+    async def _exchange(self, parts: Sequence[Part], response: str | None, *, think: bool) -> Exchange:
+        urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+        if len(urls) > MAX_IMAGES:
+            raise DataError(f"input: {len(urls)} images exceed the limit of {MAX_IMAGES}; send fewer")
+        return Exchange(joined(list(parts)), tuple([await self.pictures.read(url) for url in urls]), response, think)
+
+    async def _judge(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
+        found = await self.backend.moderate(exchanges)
+        self._metrics.judged(found)
+        return found
+
+
+def create_app(backend: Backend, settings: Settings) -> FastAPI:
+    """The application. It closes the backend when it ends."""
+    metrics = Metrics()
+    metrics.watch(lambda: backend.waiting)
+    service = Service(backend, settings, metrics)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
+    app = FastAPI(lifespan=life, openapi_url=None, redirect_slashes=False)
+    app.add_api_route("/v1/moderations", service.moderations, methods=["POST"])
+    app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"])
+    for path, answer in (("/v1/models", service.models), ("/health", service.health), ("/metrics", service.metrics)):
+        app.add_api_route(path, answer, methods=["GET"], response_model=None)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    return app
+
+
+def _result(exchange: Exchange, judged: Moderation) -> dict[str, Any]:
+    """One entry of `results`: OpenAI's fields, then ours. Categories are the guard's tasks."""
+    sent = [kind for kind, there in (("text", exchange.prompt), ("image", exchange.images)) if there] or ["text"]
+    inputs = {task: sent if task is Task.PROMPT else ["text"] for task in judged.labels}
+    return {
+        "flagged": judged.flagged,
+        "categories": {task: label is positive(task) for task, label in judged.labels.items()},
+        "category_scores": judged.scores,
+        "category_applied_input_types": inputs,
+        **{name: value for name, value in judged.to_json().items() if name not in ("flagged", "scores")},
+    }
+
+
+def _answering(status: int, words: Callable[[Any], str]) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def handler(_: Request, error: Exception) -> JSONResponse:
+        after = getattr(error, "retry_after", None)
+        return refuse(status, words(error), None if after is None else {"retry-after": str(after)})
+
+    return handler
+
+
+async def _unroutable(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return refuse(error.status_code, error.detail, dict(error.headers or {}))
+
+
+_HANDLERS: dict[Any, Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+    DataError: _answering(400, str),
+    ValidationError: _answering(400, lambda error: problem(error.errors(include_url=False, include_input=False))),
+    BusyError: _answering(429, str),
+    ClosedError: _answering(503, str),
+    BackendError: _answering(502, str),
+    HTTPException: _unroutable,
+}

@@ -1,0 +1,172 @@
+"""Who judges: the guard in this process, or one behind an OpenAI-compatible server."""
+
+import asyncio
+import base64
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import openai
+
+from gr_vl import dialects
+from gr_vl.data import images
+from gr_vl.encoding import Encoder
+from gr_vl.errors import DataError
+from gr_vl.guard import folder as folders
+from gr_vl.guard.batching import Batcher, BusyError
+from gr_vl.guard.moderation import Exchange, Moderation, Written, judged
+from gr_vl.guard.scoring import Place, Places, normalised
+from gr_vl.schema import Task
+from gr_vl.server.settings import Settings
+
+
+class BackendError(Exception):
+    """The server behind this one gave no answer."""
+
+
+class Backend(Protocol):
+    """Judges the exchanges of one request."""
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges that nobody works on yet."""
+        ...
+
+    async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
+        """Raises DataError, BusyError when there is no room for all, or BackendError."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was taken, and end."""
+        ...
+
+
+class InProcess:
+    """A guard in this process, and one thread that batches what waits."""
+
+    def __init__(self, settings: Settings) -> None:
+        from gr_vl.guard.model import Guard
+
+        guard = Guard.from_pretrained(settings.model, max_tokens=settings.max_tokens, batch_size=settings.batch_size)
+        self._batcher = Batcher(guard.outcomes, batch_size=settings.batch_size, limit=settings.queue)
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges in the queue."""
+        return self._batcher.waiting
+
+    async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
+        """Judge them in whatever batches they come into. Those of a caller who is gone leave the queue."""
+        futures = self._batcher.submit(exchanges)
+        try:
+            return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+        finally:
+            for future in futures:
+                future.cancel()
+
+    async def close(self) -> None:
+        """Finish the queue."""
+        await asyncio.to_thread(self._batcher.close)
+
+
+class Remote:
+    """A guard behind a server that takes chat messages and returns log-probabilities, vLLM for one.
+
+    Scores come from the most likely tokens that it lists where the two labels part, so a label's first token stands
+    for the label; without that list a score is 1 or 0. Pictures are sent as decoded here, as PNG.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from transformers import AutoProcessor
+
+        self._name = settings.backend_model or str(settings.model)
+        self._max_tokens, self._limit = settings.max_tokens, settings.queue
+        self._dialect = dialects.get(folders.dialect_of(folders.check(settings.model)))
+        self._encoder = Encoder(AutoProcessor.from_pretrained(settings.model, local_files_only=True), self._dialect)
+        self._places = Places(self._encoder.processor.tokenizer, self._dialect)
+        key = os.environ.get(settings.backend_key_env) or "none"
+        self._client = openai.AsyncOpenAI(
+            api_key=key, base_url=settings.backend_url, timeout=settings.timeout, max_retries=0
+        )
+        self._running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Exchanges that the other server has not answered."""
+        return self._running
+
+    async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
+        """One request there for each exchange."""
+        if not all(exchange.think for exchange in exchanges):
+            raise DataError("think=false: needs the guard in this process; leave --backend-url out")
+        if self._running + len(exchanges) > self._limit:
+            raise BusyError(1)
+        self._running += len(exchanges)
+        try:
+            return list(await asyncio.gather(*map(self._one, exchanges)))
+        finally:
+            self._running -= len(exchanges)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _one(self, exchange: Exchange) -> Moderation:
+        began = time.perf_counter()
+        messages = await asyncio.to_thread(self._messages, exchange)
+        try:
+            completion: Any = await self._client.chat.completions.create(
+                model=self._name,
+                messages=messages,
+                temperature=0,
+                max_tokens=self._max_tokens,
+                logprobs=True,
+                top_logprobs=20,
+            )
+            choice = completion.choices[0]
+            text = choice.message.content or ""
+        except (openai.OpenAIError, AttributeError, IndexError, TypeError) as error:
+            raise BackendError(f"the backend gave no completion ({type(error).__name__})") from None
+        usage = completion.usage
+        read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+        written = Written(text, choice.finish_reason == "stop", read, wrote, time.perf_counter() - began)
+        listed = (choice.logprobs.content if choice.logprobs else None) or []
+        return judged(self._dialect, exchange, written, self._scores(text, listed))
+
+    def _messages(self, exchange: Exchange) -> list[Any]:
+        messages = self._encoder.messages(exchange.sample)
+        for message in messages:
+            message["content"] = [_part(part) for part in message["content"]]
+        return messages
+
+    def _scores(self, text: str, listed: Sequence[Any]) -> dict[Task, float]:
+        tokenizer = self._encoder.processor.tokenizer
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        stated = {task: text[slice(*span)] for task, span in self._dialect.places(text).items()}
+        return {
+            place.task: _listed_score(tokenizer, place, listed, stated[place.task])
+            for place in self._places.of(ids, text)
+        }
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] != "image":
+        return part
+    data = base64.b64encode(images.encode_png(part["image"])).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+
+
+def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any], stated: str) -> float:
+    """The score by the tokens that were listed at the label's place; 1 or 0 by the label itself where none was."""
+    first = [tokenizer.decode(tokens[:1]) for tokens in place.choices.values()]
+    start, said = len(tokenizer.decode(place.context)), 0
+    for token in listed:
+        if said >= start:
+            found = {item.token: item.logprob for item in token.top_logprobs}
+            if any(word in found for word in first):
+                return normalised([found.get(word, -math.inf) for word in first])
+            break
+        said += len(token.token)
+    return float(tokenizer.decode(next(iter(place.choices.values()))).strip().lower() == stated.lower())

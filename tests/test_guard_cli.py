@@ -1,0 +1,36 @@
+"""`gr-vl moderate`, `serve` and `export` refuse a caller's mistake in one line, at once, without torch."""
+
+import pytest
+from test_cli import SECONDS, gr_vl
+
+from gr_vl import cli
+from gr_vl.errors import GuardError
+
+MODEL = ("--model", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(("moderate", *MODEL), "nothing to judge", id="moderate: nothing"),
+        pytest.param(("moderate", *MODEL, "--text", "a"), "nowhere: no model there", id="moderate: no model"),
+        pytest.param(("moderate", *MODEL, "--image", "/no/such.png"), "such.png", id="moderate: no image"),
+        pytest.param(
+            ("moderate", *MODEL, "--input", "none.jsonl"), "none.jsonl: no such file", id="moderate: no input"
+        ),
+        pytest.param(("serve", *MODEL), "nowhere: no model there", id="serve: no model"),
+        pytest.param(("serve", *MODEL, "--host", "0.0.0.0"), "GR_VL_API_KEY", id="serve: open to all"),
+        pytest.param(("serve", *MODEL, "--queue", "4"), "--max-items=32: must fit", id="serve: a short queue"),
+        pytest.param(("export", "nowhere", "out"), "nowhere: no model there", id="export: no model"),
+    ],
+)
+def test_a_mistake_names_what_is_wrong(arguments, words):
+    with pytest.raises(GuardError) as refused:
+        cli.app(list(arguments), standalone_mode=False)
+    assert words in str(refused.value)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2_at_once():
+    code, _, said, seconds = gr_vl("moderate", *MODEL, "--text", "a")
+    assert (code, said.count("\n")) == (2, 1), said
+    assert seconds < SECONDS

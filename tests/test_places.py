@@ -1,0 +1,63 @@
+"""Where labels stand in an answer, and what a score is."""
+
+import math
+
+import pytest
+from factories import HARMFUL, UNHARMFUL, make_text
+
+from gr_vl import dialects
+from gr_vl.schema import Task
+
+GUARD = dialects.get("guardreasoner_vl")
+
+
+@pytest.mark.parametrize("prompt", [HARMFUL, UNHARMFUL])
+@pytest.mark.parametrize("response", [HARMFUL, UNHARMFUL])
+def test_the_places_of_an_answer_hold_its_labels(prompt, response):
+    text = GUARD.answer({Task.PROMPT: prompt, Task.RESPONSE: response}, "Request: unharmful")
+    assert {task: text[slice(*span)] for task, span in GUARD.places(text).items()} == {
+        Task.PROMPT: prompt,
+        Task.RESPONSE: response,
+    }
+    assert text == make_text(prompt, response, "Request: unharmful")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("<think>a", {}, id="no verdict, no place"),
+        pytest.param(
+            "<result>Request: HARMFUL\nResponse : none</result>",
+            {Task.PROMPT: "HARMFUL", Task.RESPONSE: "none"},
+            id="right after the tag, in other letters",
+        ),
+        pytest.param(
+            make_text(HARMFUL) + "</think><result>\nResponse: harmful\nRequest: unharmful\n</result>",
+            {Task.RESPONSE: "harmful", Task.PROMPT: "unharmful"},
+            id="the last block, in another order",
+        ),
+    ],
+)
+def test_places_are_those_that_the_parser_reads(text, words):
+    assert {task: text[slice(*span)] for task, span in GUARD.places(text).items()} == words
+
+
+def test_a_label_that_is_said_twice_stands_where_it_is_said_first():
+    text = "<result>\nRequest: harmful\nRequest: harmful\nResponse: harmful\n</result>"
+    assert GUARD.places(text)[Task.PROMPT] == (18, 25)
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "score"),
+    [
+        pytest.param([math.log(0.3), math.log(0.1)], 0.75, id="three to one"),
+        pytest.param([-5.0, -5.0], 0.5, id="a tie"),
+        pytest.param([0.0, -math.inf], 1.0, id="nothing else was possible"),
+        pytest.param([-2_000.0, 0.0], 0.0, id="beyond what a float divides"),
+    ],
+)
+def test_a_score_is_the_share_of_the_first_label(log_probs, score):
+    pytest.importorskip("torch")
+    from gr_vl.guard.scoring import normalised
+
+    assert normalised(log_probs) == pytest.approx(score, abs=1e-12)

@@ -80,9 +80,20 @@ def _slots(config: DictConfig) -> int:
 
 def _steps(config: DictConfig, rows: int | None) -> int | None:
     _positive(config, "trainer.total_epochs", "trainer.total_training_steps")
-    total = config.trainer.total_training_steps
+    if config.trainer.resume_mode != "auto":
+        raise ConfigError(
+            f"trainer.resume_mode={config.trainer.resume_mode!r}: a stage resumes whenever it can; use auto, "
+            f"and remove {config.trainer.default_local_dir} to start again"
+        )
     if rows is None:
+        total = config.trainer.total_training_steps
         return int(total) if total else None
+    return last_step(config, rows)
+
+
+def last_step(config: DictConfig, rows: int) -> int:
+    """The step at which training on `rows` samples ends. Raises ConfigError when they make no batch."""
+    total = config.trainer.total_training_steps
     batch = config.data.train_batch_size
     available = rows // batch * config.trainer.total_epochs
     if not available:

@@ -2,16 +2,24 @@
 
 import functools
 import importlib.util
+import os
+import random
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
+from verl.workers.engine_workers import TrainingWorker
+
+from gr_vl.verl_ext.loading import trust_random_states
 
 VALID_FOR = "0.9.1"
+SEED = "GR_VL_SEED"
+"""The environment variable by which the run's seed gets to the workers."""
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 """No answer may hold one of these: verl counts them against the images of the prompt."""
@@ -27,6 +35,8 @@ def apply() -> None:
     log_probs_at_once()
     no_vision_tokens()
     pictures_without_text()
+    no_pickle()
+    seeded_workers()
 
 
 def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -142,6 +152,37 @@ def pictures_without_text() -> None:
         return _compute_multi_modal_inputs
 
     _wrap_once(AgentLoopWorker, "_compute_multi_modal_inputs", make)
+
+
+def no_pickle() -> None:
+    """Load tensors and plain values only: verl reads its checkpoints in a way that runs whatever code they hold."""
+    trust_random_states()
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def load(*args: Any, **kwargs: Any) -> Any:
+            return original(*args, **{**kwargs, "weights_only": True})
+
+        return load
+
+    _wrap_once(torch, "load", make)
+
+
+def seeded_workers() -> None:
+    """Start every trainer worker from the run's seed: verl starts them, and what they initialise, from chance."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def reset(self: Any) -> Any:
+            seed = int(os.environ.get(SEED, "0"))
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+            return original(self)
+
+        return reset
+
+    _wrap_once(TrainingWorker, "reset", make)
 
 
 def loader_workers(number: int) -> None:

@@ -1,9 +1,12 @@
 """A rollout server over `transformers`: token ids in, token ids out, for machines on which vLLM does not run.
 
-Requests that arrive together are answered together, in batches of at most `rollout.max_num_seqs`.
+Requests that arrive together are answered together, in batches of at most `rollout.max_num_seqs`. The last bits of a
+log-probability depend on what else is in its batch: requests that say how many they are wait for each other and are
+taken in one order, whatever the order of their arrival, so that a step done again gives the same bits.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +22,8 @@ from gr_vl.verl_ext.patches import VISION_TOKENS
 
 QUIET_SECONDS = 0.2
 """How long a batch waits for company after the last request came in."""
+PATIENCE = 20.0
+"""The same where the requests said that more would come: one that failed on its way never does."""
 
 
 @dataclass
@@ -27,6 +32,7 @@ class _Request:
     images: list[Any]
     draw: Draw
     max_tokens: int
+    company: int
     answer: asyncio.Future[TokenOutput] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -67,28 +73,45 @@ class TransformersServer:
             temperature=float(sampling_params.get("temperature", 1.0)),
             top_p=float(sampling_params.get("top_p", 1.0)),
         )
-        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens)
+        company = int(sampling_params.get("company", 0))
+        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens, company)
         self._pending.append(request)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await request.answer
 
     async def _work(self) -> None:
+        size = self.config.max_num_seqs
         while self._pending:
-            seen = 0
-            while seen < len(self._pending) < self.config.max_num_seqs:
-                seen = len(self._pending)
-                await asyncio.sleep(QUIET_SECONDS)
-            self._pending.sort(key=lambda request: len(request.prompt_ids))
-            batch, self._pending = self._pending[: self.config.max_num_seqs], self._pending[self.config.max_num_seqs :]
-            try:
-                outputs = await asyncio.to_thread(self._answer, batch)
-            except Exception as error:
-                for request in batch:
-                    request.answer.set_exception(error)
-                continue
-            for request, output in zip(batch, outputs, strict=True):
-                request.answer.set_result(output)
+            await self._arrivals(size)
+            self._pending.sort(key=lambda request: (len(request.prompt_ids), request.draw.seed))
+            # All that came together leave together: what comes meanwhile must not mix with the rest of them.
+            together = max(self._pending[0].company, size)
+            taken, self._pending = self._pending[:together], self._pending[together:]
+            for start in range(0, len(taken), size):
+                await self._settle(taken[start : start + size])
+
+    async def _arrivals(self, size: int) -> None:
+        seen, since = 0, 0.0
+        while True:
+            company = self._pending[0].company
+            if len(self._pending) >= (company or size):
+                return
+            if len(self._pending) > seen:
+                seen, since = len(self._pending), time.monotonic()
+            if time.monotonic() - since >= (PATIENCE if company else QUIET_SECONDS):
+                return
+            await asyncio.sleep(QUIET_SECONDS / 10)
+
+    async def _settle(self, batch: list[_Request]) -> None:
+        try:
+            outputs = await asyncio.to_thread(self._answer, batch)
+        except Exception as error:
+            for request in batch:
+                request.answer.set_exception(error)
+            return
+        for request, output in zip(batch, outputs, strict=True):
+            request.answer.set_result(output)
 
     def _answer(self, batch: list[_Request]) -> list[TokenOutput]:
         distinct: dict[Any, int] = {}

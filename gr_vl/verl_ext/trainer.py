@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
@@ -19,6 +18,7 @@ from verl.workers.utils.losses import ppo_loss
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import plain
 from gr_vl.verl_ext.step_rewards import StepRewards
+from gr_vl.verl_ext.surviving import SurvivingTrainer
 from rewards import SafetyReward
 
 
@@ -32,8 +32,8 @@ def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: An
 
 
 @register_trainer("gr_vl")
-class GuardTrainer(PPOTrainerSync):
-    """verl's synchronous trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
+class GuardTrainer(SurvivingTrainer):
+    """The surviving trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
 
     def __init__(self, config: DictConfig) -> None:
         # verl picks its replay buffer and checkpoint form by this name and knows no subclasses.

@@ -176,7 +176,12 @@ def _progress(stage: Stage, facts: checks.Facts) -> tuple[int, int | None, str]:
 def _note(metrics: dict[str, Any]) -> str:
     names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
     names |= {"actor/clip_range": "clip"}
-    return ", ".join(f"{short} {metrics[name]:.3g}" for name, short in names.items() if name in metrics)
+    words = [f"{short} {metrics[name]:.3g}" for name, short in names.items() if metrics.get(name) is not None]
+    if metrics.get("belief/red"):
+        words.append("RED: sampler and trainer differ")
+    if metrics.get("actor/skipped_updates"):
+        words.append(f"{metrics['actor/skipped_updates']} updates skipped")
+    return ", ".join(words)
 
 
 def _describe(stage: Stage) -> None:

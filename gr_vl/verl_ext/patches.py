@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
+from verl.trainer.ppo.v1 import trainer_base
+from verl.utils.checkpoint import fsdp_checkpoint_manager
 from verl.workers.engine_workers import TrainingWorker
 
 from gr_vl.verl_ext.loading import trust_random_states
@@ -154,18 +157,22 @@ def pictures_without_text() -> None:
     _wrap_once(AgentLoopWorker, "_compute_multi_modal_inputs", make)
 
 
+class _SafeTorch(ModuleType):
+    """`torch` whose `load` takes tensors and plain values only."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        """`torch.load` that never runs what a file says."""
+        return torch.load(*args, **{**kwargs, "weights_only": True})
+
+
 def no_pickle() -> None:
-    """Load tensors and plain values only: verl reads its checkpoints in a way that runs whatever code they hold."""
+    """Load checkpoints without pickle: verl reads them in a way that runs whatever code they hold."""
     trust_random_states()
-
-    def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def load(*args: Any, **kwargs: Any) -> Any:
-            return original(*args, **{**kwargs, "weights_only": True})
-
-        return load
-
-    _wrap_once(torch, "load", make)
+    for module in (fsdp_checkpoint_manager, trainer_base):
+        _wrap_once(module, "torch", lambda _: _SafeTorch("torch"))
 
 
 def seeded_workers() -> None:

@@ -18,6 +18,7 @@ from verl.workers.rollout.replica import TokenOutput
 from gr_vl.decoding import decode
 from gr_vl.sampling import Draw, SeededSampler
 from gr_vl.seeding import seed_of
+from gr_vl.verl_ext.belief import pictures
 from gr_vl.verl_ext.patches import VISION_TOKENS
 
 QUIET_SECONDS = 0.2
@@ -117,24 +118,29 @@ class TransformersServer:
         distinct: dict[Any, int] = {}
         copies = [distinct.setdefault(request.key, len(distinct)) for request in batch]
         prompts = dict(zip(copies, batch, strict=True))
+        features, told = self._collate([prompts[copy] for copy in range(len(distinct))])
         limits = [request.max_tokens for request in batch]
         rows = decode(
             self.model,
-            self._collate([prompts[copy] for copy in range(len(distinct))]),
+            features,
             copies,
             SeededSampler([request.draw for request in batch], max(limits), self.forbidden),
             limits,
             self.tokenizer.eos_token_id,
         )
-        extra = {"global_steps": self.global_steps}
+        version = {"global_steps": self.global_steps}
         return [
             TokenOutput(
-                token_ids=row.tokens, log_probs=row.log_probs, stop_reason="completed", extra_fields=dict(extra)
+                token_ids=row.tokens,
+                log_probs=row.log_probs,
+                stop_reason="completed",
+                extra_fields=version | told[copy],
             )
-            for row in rows
+            for row, copy in zip(rows, copies, strict=True)
         ]
 
-    def _collate(self, prompts: list[_Request]) -> dict[str, torch.Tensor]:
+    def _collate(self, prompts: list[_Request]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+        """A batch, and what the model gets of each prompt's pictures."""
         width = max(len(request.prompt_ids) for request in prompts)
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
@@ -146,7 +152,7 @@ class TransformersServer:
         images = [image for request in prompts for image in request.images]
         if images:
             inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
-        return inputs
+        return inputs, _told(prompts, inputs)
 
     async def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Overwrite named parameters. Raises ValueError on a name that the model does not have."""
@@ -164,3 +170,17 @@ class TransformersServer:
 
     async def idle(self) -> None:
         """What a server without a cache does when told to sleep, to wake up, or to forget."""
+
+
+def _told(prompts: list[_Request], inputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """What the model gets of each prompt's pictures, from the features of all of them."""
+    told, grids, values = [], inputs.get("image_grid_thw"), inputs.get("pixel_values")
+    image = patch = 0
+    for request in prompts:
+        features = {}
+        if request.images and grids is not None and values is not None:
+            grid = grids[image : image + len(request.images)]
+            features = {"image_grid_thw": grid, "pixel_values": values[patch : patch + int(grid.prod(-1).sum())]}
+            image, patch = image + len(grid), patch + len(features["pixel_values"])
+        told.append(pictures(features))
+    return told

@@ -13,8 +13,9 @@ from verl.trainer import sft_trainer_ray
 from verl.utils.checkpoint import CheckpointHandler, OrchestrationMode
 from verl.utils.checkpoint.checkpoint_handler import extract_step
 
-from gr_vl import checkpoints, stop
+from gr_vl import checkpoints, stop, watchdog
 from gr_vl.errors import Preempted
+from gr_vl.nonfinite import Skips
 
 
 class MarkedCheckpoints(CheckpointHandler):
@@ -26,7 +27,8 @@ class MarkedCheckpoints(CheckpointHandler):
 
     def save_checkpoint(self, step: int) -> None:
         """Save a step with the number of tokens seen so far."""
-        super().save_checkpoint(step)
+        with watchdog.phase("save"):
+            super().save_checkpoint(step)
         root = Path(self.default_local_dir)
         checkpoints.mark(root / f"global_step_{step}", step, tokens=self.tokens)
         checkpoints.prune(root, self.keep)
@@ -57,9 +59,9 @@ class GuardSFT(sft_trainer_ray.SFTTrainer):
 
     def fit(self) -> None:
         """Train to the last step. Raises Preempted after a checkpoint when asked to stop."""
-        make, trainer = sft_trainer_ray.Tracking, self
+        trainer, stock = self, sft_trainer_ray.Tracking
 
-        class Watched(make):
+        class Watched(sft_trainer_ray.Tracking):
             def log(self, data: dict[str, Any], step: int, **kwargs: Any) -> None:
                 trained = "train/loss" in data
                 super().log(trainer.counted(data) if trained else data, step, **kwargs)
@@ -70,15 +72,41 @@ class GuardSFT(sft_trainer_ray.SFTTrainer):
         try:
             super().fit()
         finally:
-            sft_trainer_ray.Tracking = make
+            sft_trainer_ray.Tracking = stock
+
+    def _build_engine(self) -> None:
+        self._phase = watchdog.begin("load")
+        self._skips = Skips(self.config.gr_vl.nonfinite_limit, _folder(self.config) / "nonfinite")
+        super()._build_engine()
+        train = self.training_client.train_batch
+
+        def train_batch(batch: Any) -> Any:
+            self._batch = batch
+            self._enter("update")
+            return train(batch)
+
+        self.training_client.train_batch = train_batch
+
+    def _enter(self, phase: str) -> None:
+        watchdog.end(self._phase)
+        self._phase = watchdog.begin(phase)
 
     def counted(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """The step's metrics with the tokens of the whole run: verl counts from the last resume."""
         self.ckpt_handler.tokens += int(metrics["train/global_tokens"])
-        return metrics | {"train/total_tokens(B)": self.ckpt_handler.tokens / 1e9}
+        skipped = self._skips.count([metrics["train/grad_norm"]])
+        return metrics | {"train/total_tokens(B)": self.ckpt_handler.tokens / 1e9, "train/skipped_updates": skipped}
 
     def on_step_end(self, step: int) -> None:
         """What happens between two steps."""
-        if step < self.total_training_steps and stop.requested(Path(self.config.trainer.default_local_dir).parent):
+        self._enter("load")
+        if self._skips.too_many:
+            rows = [ids.tolist() for ids in self._batch["input_ids"].unbind()]
+            self._skips.give_up(step, ({"input_ids": ids} for ids in rows))
+        if step < self.total_training_steps and stop.requested(_folder(self.config)):
             self.ckpt_handler.save_checkpoint(step)
             raise Preempted(f"asked to stop; step {step} of {self.total_training_steps} is saved")
+
+
+def _folder(config: Any) -> Path:
+    return Path(config.trainer.default_local_dir).parent

@@ -25,11 +25,12 @@ def run(config: DictConfig) -> dict[str, Any]:
         least=config.data.train_batch_size,
     )
     config.data.train_files = str(kept.path)
-    training.train(config, kept.rows, lambda: _fit(config))
+    training.train(config, kept.rows, _fit)
     return {"rows": kept.rows, "quarantined": kept.quarantined}
 
 
 def _fit(config: DictConfig) -> None:
+    training.on_ray(config)
     from gr_vl.verl_ext import entry
 
     entry.train_rl(config)

@@ -21,11 +21,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
     config.data.train_files, config.data.val_files = str(train.path), str(validation.path)
-    training.train(config, train.rows, lambda: _fit(config))
+    training.train(config, train.rows, _fit)
     return {"rows": train.rows, "quarantined": train.quarantined}
 
 
 def _fit(config: DictConfig) -> None:
+    training.on_ray(config)
     from gr_vl.verl_ext import entry
 
     entry.train_sft(config)

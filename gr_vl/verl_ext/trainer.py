@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.debug import marked_timer
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
@@ -81,9 +82,10 @@ class GuardTrainer(SurvivingTrainer):
         self._belief = Belief(**plain(self.config.gr_vl.belief), processor=self.processor)
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        self._belief.versions(batch, self.global_steps)
-        ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
-        metrics.update(self._belief.inspect(batch, self.global_steps, self.actor_rollout_wg, ranks))
+        with marked_timer("bookkeeping", self.timing_raw):
+            self._belief.versions(batch, self.global_steps)
+            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+            metrics.update(self._belief.inspect(batch, self.global_steps, self.actor_rollout_wg, ranks))
         return super()._compute_old_log_prob(batch, metrics)
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:

@@ -1,9 +1,9 @@
 """What it costs to watch a run and to compare sampler and trainer: the share of a step, at the demo's scale.
 
-`python bench/bookkeeping.py [RUN]` takes a finished demo run (`make demo`) and reads `timing_s/bookkeeping`, the seconds
-that the trainer spent on comparing, naming and counting, against the seconds of each step. What runs elsewhere is timed
-here: phases that begin and end in the agent loop and the reward worker, and the comparison inside the loss. Runs with
-and without it differ by less than two runs of the same thing do on a machine with two cores, so this adds up instead.
+`python bench/bookkeeping.py [RUN]` takes a finished demo run (`make demo`) and reads `timing_s/bookkeeping`, the
+seconds that the trainer spent on comparing, naming and counting, against the seconds of each step. What runs elsewhere
+is timed here: phases that begin and end in the agent loop and the reward worker, and the comparison inside the loss.
+Runs with and without it differ by less than two runs of the same thing do on two cores, so this adds up instead.
 """
 
 import json

@@ -23,7 +23,7 @@ from gr_vl.checkpoints import MARK, newest
 from gr_vl.verl_ext.loading import trust_random_states
 
 STEPS = 5
-CLOCKS = ("timing", "perf/", "train/mfu")
+CLOCKS = ("timing", "perf/", "train/mfu", "actor/perf/")
 TINY = {
     "data": ["gr_vl.data.train=16", "gr_vl.data.validation=8", "gr_vl.data.test=6"],
     "base": [],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.distributed.tensor  # a sharded weight is a DTensor, which `torch.load` knows only then
 
 
 def trust_random_states() -> None:

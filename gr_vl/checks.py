@@ -105,7 +105,13 @@ def last_step(config: DictConfig, rows: int) -> int:
 
 def _sft(config: DictConfig, files: bool) -> Facts:
     slots = _slots(config)
-    _positive(config, "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_length")
+    _positive(
+        config,
+        "data.train_batch_size",
+        "data.micro_batch_size_per_gpu",
+        "data.max_length",
+        "gr_vl.nonfinite_limit",
+    )
     _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
     _model(config.model.path, files)
     _rows(config.data.val_files, files)
@@ -124,6 +130,8 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         "actor_rollout_ref.actor.ppo_mini_batch_size",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+        "gr_vl.nonfinite_limit",
+        "gr_vl.belief.every",
     )
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")

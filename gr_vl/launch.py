@@ -120,7 +120,7 @@ def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) 
     finally:
         _end(process, family, stage.config.gr_vl.get("grace_seconds", GRACE))
         if process.returncode == Preempted.code:
-            raise Preempted(f"stage {stage.name} has saved a checkpoint; run it again to go on")
+            raise Preempted(f"stage {stage.name} has ended as asked; run it again to go on from its newest checkpoint")
 
 
 def _conclude(stage: Stage, code: int) -> None:

@@ -23,8 +23,8 @@ def main(path: str) -> int:
     except GuardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except Preempted as stopped:
-        sys.stderr.write(f"stopped: {stopped}\n")
+    except Preempted:
+        sys.stderr.write("stopped as asked\n")
         return Preempted.code
     Path(path).with_name("counts.json").write_text(json.dumps(counts, indent=2))
     return 0

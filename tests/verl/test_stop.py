@@ -35,7 +35,7 @@ def test_a_stage_that_is_asked_to_stop_saves_and_says_so_with_its_exit_code(run,
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == Preempted.code == 75, said
-    assert "has saved a checkpoint; run it again to go on" in " ".join(said.split())
+    assert "has ended as asked; run it again to go on" in " ".join(said.split())
     saved = checkpoints.newest(tmp_path / kind / "checkpoints")
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert saved.step == max(steps) >= 2

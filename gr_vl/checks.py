@@ -89,9 +89,20 @@ def _slots(config: DictConfig) -> int:
 
 def _steps(config: DictConfig, rows: int | None) -> int | None:
     _positive(config, "trainer.total_epochs", "trainer.total_training_steps")
-    total = config.trainer.total_training_steps
+    if config.trainer.resume_mode != "auto":
+        raise ConfigError(
+            f"trainer.resume_mode={config.trainer.resume_mode!r}: a stage resumes whenever it can; use auto, "
+            f"and remove {config.trainer.default_local_dir} to start again"
+        )
     if rows is None:
+        total = config.trainer.total_training_steps
         return int(total) if total else None
+    return last_step(config, rows)
+
+
+def last_step(config: DictConfig, rows: int) -> int:
+    """The step at which training on `rows` samples ends. Raises ConfigError when they make no batch."""
+    total = config.trainer.total_training_steps
     batch = config.data.train_batch_size
     available = rows // batch * config.trainer.total_epochs
     if not available:
@@ -103,7 +114,13 @@ def _steps(config: DictConfig, rows: int | None) -> int | None:
 
 def _sft(config: DictConfig, files: bool) -> Facts:
     slots = _slots(config)
-    _positive(config, "data.train_batch_size", "data.micro_batch_size_per_gpu", "data.max_length")
+    _positive(
+        config,
+        "data.train_batch_size",
+        "data.micro_batch_size_per_gpu",
+        "data.max_length",
+        "gr_vl.nonfinite_limit",
+    )
     if config.data.use_dynamic_bsz:
         _divides(config, "data.train_batch_size", slots, "slots")
         _holds(config, "data.max_token_len_per_gpu", "data.max_length", config.data.max_length)
@@ -134,6 +151,8 @@ def _rl(config: DictConfig, files: bool) -> Facts:
         "actor_rollout_ref.actor.ppo_mini_batch_size",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+        "gr_vl.nonfinite_limit",
+        "gr_vl.belief.every",
     )
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")

@@ -11,7 +11,7 @@ from rich.console import Console
 from gr_vl import compose, display, launch
 from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
-from gr_vl.errors import GuardError, StageError
+from gr_vl.errors import GuardError, Preempted, StageError
 from gr_vl.guard import commands as guard_commands
 from gr_vl.workbench.commands import app as reward_commands
 
@@ -137,7 +137,7 @@ guard_commands.register(app)
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done; 2 the caller's mistake, in one line; 1 a run that failed."""
+    """Entry point. Exit codes: 0 done; 2 the caller's mistake, in one line; 75 stopped, can go on; 1 failed."""
     # As on Ctrl-C, a stage's processes end with the command that started them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -145,6 +145,9 @@ def main() -> None:
     except GuardError as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
+    except Preempted as stopped:
+        Console(stderr=True, soft_wrap=True).print(f"stopped: {stopped}", markup=False, highlight=False)
+        sys.exit(Preempted.code)
     except StageError as error:
         Console(stderr=True, soft_wrap=True).print(f"failed: {error}", style="red", markup=False, highlight=False)
         sys.exit(1)

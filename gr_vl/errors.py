@@ -13,5 +13,11 @@ class DataError(GuardError, ValueError):
     """A file or a row cannot be used. The message names file, row, rule and fix."""
 
 
+class Preempted(Exception):
+    """A stage was asked to stop, saved a checkpoint and did: exit code 75 (EX_TEMPFAIL). Run again, it goes on."""
+
+    code = 75
+
+
 class StageError(Exception):
     """A stage started properly and failed: exit code 1. The message names the log file."""

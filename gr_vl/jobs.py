@@ -21,14 +21,14 @@ def environment(device: str) -> dict[str, str]:
     }
 
 
-def start_ray(config: DictConfig) -> None:
-    """Connect to Ray. On CPU, logical GPU slots stand for the devices that verl counts."""
+def start_ray(config: DictConfig, **variables: str) -> None:
+    """Connect to Ray with `variables` in every worker. On CPU, logical GPU slots stand for what verl counts."""
     import ray
 
     from gr_vl.verl_ext import entry
 
     runtime_env = entry.runtime_env()
-    runtime_env["env_vars"] |= environment(config.gr_vl.device)
+    runtime_env["env_vars"] |= environment(config.gr_vl.device) | variables
     options: dict[str, Any] = {"runtime_env": runtime_env, "log_to_driver": True}
     if "RAY_ADDRESS" not in os.environ:
         options["include_dashboard"] = False

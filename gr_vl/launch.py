@@ -23,11 +23,13 @@ from omegaconf import OmegaConf
 
 from gr_vl import checks, jobs, progress
 from gr_vl.compose import Stage, leaves
-from gr_vl.errors import ConfigError, GuardError, StageError
+from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
 
 MEMORY_EVERY = 4
 """Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
 ERROR_LINE = re.compile(r"\b[\w.]*(Error|Exception)\b: ")
+GRACE = 20.0
+"""Seconds between SIGTERM and SIGKILL for stages that save no checkpoint when asked to stop."""
 PACKAGES = ("gr-vl", "verl", "torch", "transformers", "ray", "qwen-vl-utils")
 
 
@@ -117,7 +119,9 @@ def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) 
                 process.wait(1.0)
         yield State(*_progress(stage, facts), peak)
     finally:
-        _end(process, family)
+        _end(process, family, stage.config.gr_vl.get("grace_seconds", GRACE))
+        if process.returncode == Preempted.code:
+            raise Preempted(f"stage {stage.name} has ended as asked; run it again to go on from its newest checkpoint")
 
 
 def _conclude(stage: Stage, code: int) -> None:
@@ -131,16 +135,18 @@ def _conclude(stage: Stage, code: int) -> None:
         raise StageError(f"stage {stage.name} failed with exit code {code}: {(errors or lines)[-1]} (log: {log})")
 
 
-def _end(process: subprocess.Popen[bytes], family: set[psutil.Process]) -> None:
+def _end(process: subprocess.Popen[bytes], family: set[psutil.Process], grace: float) -> None:
     """End whatever the stage started, Ray's daemons included, that has not ended by itself."""
     if process.poll() is None:
         process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    _, alive = psutil.wait_procs(family, timeout=5)
-    for member in alive:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    finally:  # also when a second Ctrl-C ends the wait
+        _, alive = psutil.wait_procs(family, timeout=5)
+        for member in alive:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
 
 
 def memory(pid: int, family: set[psutil.Process]) -> float:
@@ -171,7 +177,12 @@ def _progress(stage: Stage, facts: checks.Facts) -> tuple[int, int | None, str]:
 def _note(metrics: dict[str, Any]) -> str:
     names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
     names |= {"actor/clip_range": "clip"}
-    return ", ".join(f"{short} {metrics[name]:.3g}" for name, short in names.items() if name in metrics)
+    words = [f"{short} {metrics[name]:.3g}" for name, short in names.items() if metrics.get(name) is not None]
+    if metrics.get("belief/red"):
+        words.append("RED: sampler and trainer differ")
+    if metrics.get("actor/skipped_updates"):
+        words.append(f"{metrics['actor/skipped_updates']} updates skipped")
+    return ", ".join(words)
 
 
 def _describe(stage: Stage) -> None:

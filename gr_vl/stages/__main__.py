@@ -1,6 +1,6 @@
 """Run one stage in this process: `python -m gr_vl.stages runs/x/rl/config.yaml`. The command line and Ray jobs do this.
 
-Exit codes: 0 done, 2 the caller's mistake (one line), 1 a failure.
+Exit codes: 0 done, 2 the caller's mistake (one line), 75 stopped by SIGTERM with a checkpoint, 1 a failure.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import jobs, stages
-from gr_vl.errors import GuardError
+from gr_vl.errors import GuardError, Preempted
 
 
 def main(path: str) -> int:
@@ -23,6 +23,9 @@ def main(path: str) -> int:
     except GuardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except Preempted:
+        sys.stderr.write("stopped as asked\n")
+        return Preempted.code
     Path(path).with_name("counts.json").write_text(json.dumps(counts, indent=2))
     return 0
 

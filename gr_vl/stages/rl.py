@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs
+from gr_vl import dialects
 from gr_vl.encoding import Encoder
-from gr_vl.stages import export, lengths
+from gr_vl.stages import lengths, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -25,9 +25,12 @@ def run(config: DictConfig) -> dict[str, Any]:
         least=config.data.train_batch_size,
     )
     config.data.train_files = str(kept.path)
-    jobs.start_ray(config)
+    training.train(config, kept.rows, _fit)
+    return {"rows": kept.rows, "quarantined": kept.quarantined}
+
+
+def _fit(config: DictConfig) -> None:
+    training.on_ray(config)
     from gr_vl.verl_ext import entry
 
     entry.train_rl(config)
-    export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
-    return {"rows": kept.rows, "quarantined": kept.quarantined}

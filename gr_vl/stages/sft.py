@@ -6,9 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs
+from gr_vl import dialects
 from gr_vl.encoding import Encoder
-from gr_vl.stages import export, lengths
+from gr_vl.stages import lengths, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -21,9 +21,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
     config.data.train_files, config.data.val_files = str(train.path), str(validation.path)
-    jobs.start_ray(config)
+    training.train(config, train.rows, _fit)
+    return {"rows": train.rows, "quarantined": train.quarantined}
+
+
+def _fit(config: DictConfig) -> None:
+    training.on_ray(config)
     from gr_vl.verl_ext import entry
 
     entry.train_sft(config)
-    export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
-    return {"rows": train.rows, "quarantined": train.quarantined}

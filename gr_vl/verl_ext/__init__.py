@@ -10,6 +10,7 @@ Hooks, each through a registry of verl:
 | fsdp2 on cpu   | `EngineRegistry(device="cpu")`                     | `engine.CpuFSDPEngine`                  |
 | `transformers` | `_ROLLOUT_REGISTRY`, `RolloutReplicaRegistry`      | `rollout.WeightSender`, `rollout.Replica` |
 | `gr_vl`        | `register_trainer`                                 | `trainer.GuardTrainer`                  |
+| SFT            | none: `entry.train_sft` starts a subclass          | `sft_trainer.GuardSFT`                  |
 | `gr_vl`        | reward manager `register`                          | `reward_manager.GuardRewardManager`     |
 | `gr_vl`        | agent loop `register`                              | `agent_loop.SeededAgentLoop`            |
 | dataset        | `data.custom_cls`                                  | `datasets.SFTData`, `datasets.RLData`   |
@@ -25,4 +26,6 @@ Patches (`patches.py`), each with a test that fails when verl no longer needs it
 | `loader_workers`       | verl's SFT trainer under Ray forks 8 data loaders and ignores `data.num_workers`        |
 | `no_vision_tokens`     | a sampled vision token breaks verl's position ids: vLLM never samples one               |
 | `pictures_without_text` | verl reads answers back: one that spells an image token would claim a picture there      |
+| `seeded_workers`       | verl starts its workers, and LoRA's weights, from chance                                 |
+| `no_pickle`            | verl loads checkpoints with pickle, which runs code that they hold                       |
 """

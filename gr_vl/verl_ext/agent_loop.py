@@ -7,6 +7,7 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
+from gr_vl import watchdog
 from gr_vl.seeding import seed_of
 
 REMEMBERED_IMAGES = 64
@@ -52,4 +53,8 @@ class SeededAgentLoop(SingleTurnAgentLoop):
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         """Generate one answer."""
         seed = seed_of(self.config.gr_vl.seed, "rollout", kwargs["global_steps"], kwargs["index"], kwargs["session_id"])
-        return await super().run({**sampling_params, "seed": seed}, priority=priority, **kwargs)
+        drawn = {**sampling_params, "seed": seed}
+        if self.config.actor_rollout_ref.rollout.name == "transformers":
+            drawn["company"] = int(kwargs.get("company", 0))
+        with watchdog.phase("rollout", str(kwargs["index"])):
+            return await super().run(drawn, priority=priority, **kwargs)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from omegaconf import DictConfig
-from verl.trainer import sft_trainer_ray
 from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
@@ -11,6 +10,7 @@ from verl.utils.config import validate_config
 from verl.workers.rollout.llm_server import LLMServerManager
 
 from gr_vl.verl_ext import patches
+from gr_vl.verl_ext.sft_trainer import GuardSFT
 
 
 def runtime_env() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def runtime_env() -> dict[str, Any]:
 def train_sft(config: DictConfig) -> None:
     """verl's SFT trainer under Ray, to its last step; resumes from its newest checkpoint."""
     patches.loader_workers(config.data.num_workers)
-    sft_trainer_ray.SFTTrainer(config).fit()
+    GuardSFT(config).fit()
 
 
 def train_rl(config: DictConfig) -> None:

@@ -2,18 +2,28 @@
 
 import functools
 import importlib.util
+import os
+import random
 from collections.abc import Callable
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
+from verl.trainer.ppo.v1 import trainer_base
+from verl.utils.checkpoint import fsdp_checkpoint_manager
+from verl.workers.engine_workers import TrainingWorker
 
 from gr_vl.sampling import VISION_TOKENS
+from gr_vl.verl_ext.loading import trust_random_states
 
 VALID_FOR = "0.9.1"
+SEED = "GR_VL_SEED"
+"""The environment variable by which the run's seed gets to the workers."""
 
 
 def apply() -> None:
@@ -26,6 +36,8 @@ def apply() -> None:
     log_probs_at_once()
     no_vision_tokens()
     pictures_without_text()
+    no_pickle()
+    seeded_workers()
 
 
 def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -141,6 +153,41 @@ def pictures_without_text() -> None:
         return _compute_multi_modal_inputs
 
     _wrap_once(AgentLoopWorker, "_compute_multi_modal_inputs", make)
+
+
+class _SafeTorch(ModuleType):
+    """`torch` whose `load` takes tensors and plain values only."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        """`torch.load` that never runs what a file says."""
+        return torch.load(*args, **{**kwargs, "weights_only": True})
+
+
+def no_pickle() -> None:
+    """Load checkpoints without pickle: verl reads them in a way that runs whatever code they hold."""
+    trust_random_states()
+    for module in (fsdp_checkpoint_manager, trainer_base):
+        _wrap_once(module, "torch", lambda _: _SafeTorch("torch"))
+
+
+def seeded_workers() -> None:
+    """Start every trainer worker from the run's seed: verl starts them, and what they initialise, from chance."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def reset(self: Any) -> Any:
+            seed = int(os.environ.get(SEED, "0"))
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+            return original(self)
+
+        return reset
+
+    _wrap_once(TrainingWorker, "reset", make)
 
 
 def loader_workers(number: int) -> None:

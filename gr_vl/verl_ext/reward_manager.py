@@ -18,6 +18,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from gr_vl import watchdog
 from gr_vl.answers import reasoning_tokens
 from gr_vl.compose import plain
 from gr_vl.schema import FailureReason, Label, Task
@@ -41,8 +42,10 @@ class GuardRewardManager(RewardManagerBase):
         """Score the last sequence of a trajectory by itself; `reading` is what its group can be scored from."""
         begin = time.perf_counter()
         self._watch(begin)
-        reading = self._read(data[-1])
-        breakdown = self.reward.score(reading)
+        sample = data[-1].non_tensor_batch.get("extra_info", {}).get("id", "")
+        with watchdog.phase("reward", str(sample)):
+            reading = self._read(data[-1])
+            breakdown = self.reward.score(reading)
         late = time.perf_counter() - begin > self.reward.time_limit
         return {"reward_score": breakdown.total, "reward_extra_info": _report(reading, breakdown, late)}
 

@@ -1,9 +1,12 @@
 """A rollout server over `transformers`: token ids in, token ids out, for machines on which vLLM does not run.
 
-Requests that arrive together are answered together, in batches of at most `rollout.max_num_seqs`.
+Requests that arrive together are answered together, in batches of at most `rollout.max_num_seqs`. The last bits of a
+log-probability depend on what else is in its batch: requests that say how many they are wait for each other and are
+taken in one order, whatever the order of their arrival, so that a step done again gives the same bits.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +18,12 @@ from verl.workers.rollout.replica import TokenOutput
 from gr_vl.decoding import decode
 from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
 from gr_vl.seeding import seed_of
+from gr_vl.verl_ext.belief import pictures
 
 QUIET_SECONDS = 0.2
 """How long a batch waits for company after the last request came in."""
+PATIENCE = 20.0
+"""The same where the requests said that more would come: one that failed on its way never does."""
 
 
 @dataclass
@@ -26,6 +32,7 @@ class _Request:
     images: list[Any]
     draw: Draw
     max_tokens: int
+    company: int
     answer: asyncio.Future[TokenOutput] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -66,51 +73,73 @@ class TransformersServer:
             temperature=float(sampling_params.get("temperature", 1.0)),
             top_p=float(sampling_params.get("top_p", 1.0)),
         )
-        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens)
+        company = int(sampling_params.get("company", 0))
+        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens, company)
         self._pending.append(request)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await request.answer
 
     async def _work(self) -> None:
+        size = self.config.max_num_seqs
         while self._pending:
-            seen = 0
-            while seen < len(self._pending) < self.config.max_num_seqs:
-                seen = len(self._pending)
-                await asyncio.sleep(QUIET_SECONDS)
-            self._pending.sort(key=lambda request: len(request.prompt_ids))
-            batch, self._pending = self._pending[: self.config.max_num_seqs], self._pending[self.config.max_num_seqs :]
-            try:
-                outputs = await asyncio.to_thread(self._answer, batch)
-            except Exception as error:
-                for request in batch:
-                    request.answer.set_exception(error)
-                continue
-            for request, output in zip(batch, outputs, strict=True):
-                request.answer.set_result(output)
+            await self._arrivals(size)
+            self._pending.sort(key=lambda request: (len(request.prompt_ids), request.draw.seed))
+            # All that came together leave together: what comes meanwhile must not mix with the rest of them.
+            together = max(self._pending[0].company, size)
+            taken, self._pending = self._pending[:together], self._pending[together:]
+            for start in range(0, len(taken), size):
+                await self._settle(taken[start : start + size])
+
+    async def _arrivals(self, size: int) -> None:
+        seen, since = 0, 0.0
+        while True:
+            company = self._pending[0].company
+            if len(self._pending) >= (company or size):
+                return
+            if len(self._pending) > seen:
+                seen, since = len(self._pending), time.monotonic()
+            if time.monotonic() - since >= (PATIENCE if company else QUIET_SECONDS):
+                return
+            await asyncio.sleep(QUIET_SECONDS / 10)
+
+    async def _settle(self, batch: list[_Request]) -> None:
+        try:
+            outputs = await asyncio.to_thread(self._answer, batch)
+        except Exception as error:
+            for request in batch:
+                request.answer.set_exception(error)
+            return
+        for request, output in zip(batch, outputs, strict=True):
+            request.answer.set_result(output)
 
     def _answer(self, batch: list[_Request]) -> list[TokenOutput]:
         distinct: dict[Any, int] = {}
         copies = [distinct.setdefault(request.key, len(distinct)) for request in batch]
         prompts = dict(zip(copies, batch, strict=True))
+        features, told = self._collate([prompts[copy] for copy in range(len(distinct))])
         limits = [request.max_tokens for request in batch]
         rows = decode(
             self.model,
-            self._collate([prompts[copy] for copy in range(len(distinct))]),
+            features,
             copies,
             SeededSampler([request.draw for request in batch], max(limits), self.forbidden),
             limits,
             self.tokenizer.eos_token_id,
         )
-        extra = {"global_steps": self.global_steps}
+        version = {"global_steps": self.global_steps}
         return [
             TokenOutput(
-                token_ids=row.tokens, log_probs=row.log_probs, stop_reason="completed", extra_fields=dict(extra)
+                token_ids=row.tokens,
+                log_probs=row.log_probs,
+                stop_reason="completed",
+                extra_fields=version | told[copy],
             )
-            for row in rows
+            for row, copy in zip(rows, copies, strict=True)
         ]
 
-    def _collate(self, prompts: list[_Request]) -> dict[str, torch.Tensor]:
+    def _collate(self, prompts: list[_Request]) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+        """A batch, and what the model gets of each prompt's pictures."""
         width = max(len(request.prompt_ids) for request in prompts)
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
@@ -122,7 +151,7 @@ class TransformersServer:
         images = [image for request in prompts for image in request.images]
         if images:
             inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
-        return inputs
+        return inputs, _told(prompts, inputs)
 
     async def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Overwrite named parameters. Raises ValueError on a name that the model does not have."""
@@ -140,3 +169,17 @@ class TransformersServer:
 
     async def idle(self) -> None:
         """What a server without a cache does when told to sleep, to wake up, or to forget."""
+
+
+def _told(prompts: list[_Request], inputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """What the model gets of each prompt's pictures, from the features of all of them."""
+    told, grids, values = [], inputs.get("image_grid_thw"), inputs.get("pixel_values")
+    image = patch = 0
+    for request in prompts:
+        features = {}
+        if request.images and grids is not None and values is not None:
+            grid = grids[image : image + len(request.images)]
+            features = {"image_grid_thw": grid, "pixel_values": values[patch : patch + int(grid.prod(-1).sum())]}
+            image, patch = image + len(grid), patch + len(features["pixel_values"])
+        told.append(pictures(features))
+    return told

@@ -5,20 +5,22 @@ step ships a new loss to the workers, and the range is reported from inside that
 """
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1.trainer_base import register_trainer
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
+from verl.utils.debug import marked_timer
 from verl.utils.metric import AggregationType, Metric
 from verl.workers.config import ActorConfig
 from verl.workers.utils.losses import ppo_loss
+from verl.workers.utils.padding import no_padding_2_padding
 
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import plain
+from gr_vl.verl_ext.belief import Belief, gap_metrics
 from gr_vl.verl_ext.step_rewards import StepRewards
+from gr_vl.verl_ext.surviving import SurvivingTrainer
 from rewards import SafetyReward
 
 
@@ -31,9 +33,26 @@ def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: An
     return loss, metrics
 
 
+class StepLoss:
+    """The loss of one step on one worker. Its first mini-batch is seen with the very weights that sampled it."""
+
+    def __init__(self, config: ActorConfig) -> None:
+        self.config, self.rows = config, 0
+
+    def __call__(self, model_output: Any, data: Any, dp_group: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Loss and metrics of a micro-batch."""
+        loss, metrics = clipped_loss(self.config, model_output, data, dp_group)
+        if self.rows * data["dp_size"] < data["global_batch_size"]:
+            log_probs = no_padding_2_padding(model_output["log_probs"], data)
+            padded = data.select("rollout_log_probs", "response_mask").to_padded_tensor()
+            metrics |= gap_metrics(log_probs, padded["rollout_log_probs"], padded["response_mask"].bool())
+        self.rows += len(data)
+        return loss, metrics
+
+
 @register_trainer("gr_vl")
-class GuardTrainer(PPOTrainerSync):
-    """verl's synchronous trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
+class GuardTrainer(SurvivingTrainer):
+    """The surviving trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
 
     def __init__(self, config: DictConfig) -> None:
         # verl picks its replay buffer and checkpoint form by this name and knows no subclasses.
@@ -56,7 +75,23 @@ class GuardTrainer(PPOTrainerSync):
         super().on_step_begin()
         low, high = self.clip_schedule.bounds(self.global_steps, self.total_training_steps)
         config = dataclasses.replace(self._actor_config, clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high)
-        self.actor_rollout_wg.set_loss_fn(partial(clipped_loss, config=config))
+        self.actor_rollout_wg.set_loss_fn(StepLoss(config))
+
+    def _init_tokenizer(self) -> None:
+        super()._init_tokenizer()
+        self._belief = Belief(**plain(self.config.gr_vl.belief), processor=self.processor)
+
+    def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        with marked_timer("bookkeeping", self.timing_raw):
+            self._belief.versions(batch, self.global_steps)
+            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+            metrics.update(self._belief.inspect(batch, self.global_steps, self.actor_rollout_wg, ranks))
+        return super()._compute_old_log_prob(batch, metrics)
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        updated = super()._update_actor(batch, metrics)
+        self._belief.judge(metrics, self.global_steps)
+        return updated
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         metrics.update(self._step_rewards.settle(batch))

@@ -6,6 +6,7 @@ import pytest
 from launching import MINE, RL, SFT, do, kill_when, start
 
 from gr_vl import jobs
+from gr_vl.checkpoints import MARK
 
 # Before anything imports verl: it asks for its platform when imported.
 os.environ.update(jobs.environment("cpu"))
@@ -24,8 +25,7 @@ def run(tmp_path_factory):
 def sft(run):
     """SFT of 4 steps that was killed after its checkpoint of step 2 and then resumed."""
     settings = [*SFT, "trainer.total_training_steps=4", "trainer.save_freq=2"]
-    pointer = run / "sft" / "checkpoints" / "latest_checkpointed_iteration.txt"
-    kill_when(start("sft", run, *settings), lambda: pointer.is_file() and pointer.read_text().strip() == "2")
+    kill_when(start("sft", run, *settings), (run / "sft" / "checkpoints" / "global_step_2" / MARK).is_file)
     assert not (run / "sft" / "stage.json").exists()
     do("sft", run, *settings)
     return run
@@ -49,14 +49,9 @@ def paired(mined):
 def rl(paired):
     """RL of 4 steps on texts and pictures that was killed after its checkpoint of step 2 and then resumed."""
     settings = [*RL, "trainer.total_training_steps=4", "trainer.save_freq=2"]
-    pointer = paired / "rl" / "checkpoints" / "latest_checkpointed_iteration.txt"
-    metrics, rollouts = paired / "rl" / "metrics-0.jsonl", paired / "rl" / "rollouts" / "2.jsonl"
-
-    def two_steps_are_done():
-        # verl writes a step's checkpoint first and its metrics last.
-        return pointer.is_file() and rollouts.is_file() and metrics.read_text().count("\n") >= 2
-
-    kill_when(start("rl", paired, *settings), two_steps_are_done)
-    assert pointer.read_text().strip() == "2"
+    kill_when(start("rl", paired, *settings), (paired / "rl" / "checkpoints" / "global_step_2" / MARK).is_file)
+    # The mark is written last: what the step logged is there too.
+    assert (paired / "rl" / "metrics-0.jsonl").read_text().count("\n") == 2
+    assert (paired / "rl" / "rollouts" / "2.jsonl").is_file()
     do("rl", paired, *settings)
     return paired

@@ -9,6 +9,8 @@ import pytest
 from launching import RL, kill_when
 from omegaconf import OmegaConf
 
+from gr_vl.checkpoints import MARK
+
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(1200)]
 # Straight from the untrained model to RL: this is about the runner.
 OVERRIDES = [
@@ -61,8 +63,7 @@ def ablation(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablation")
     OmegaConf.save(GRID, folder / "grid.yaml")
     first = folder / "out" / "linear_seed3" / "rl"
-    pointer, metrics = first / "checkpoints" / "latest_checkpointed_iteration.txt", first / "metrics-0.jsonl"
-    kill_when(start(folder), lambda: pointer.is_file() and metrics.is_file() and metrics.read_text().count("\n") == 1)
+    kill_when(start(folder), (first / "checkpoints" / "global_step_1" / MARK).is_file)
     shared = {path: path.stat().st_mtime_ns for path in (folder / "out" / "shared_seed3").glob("*/stage.json")}
     assert {path.parent.name for path in shared} == {"data", "base", "concat"}
     process = start(folder)

@@ -10,18 +10,34 @@ class Task(StrEnum):
 
     PROMPT = "prompt"
     RESPONSE = "response"
+    REFUSAL = "refusal"
 
 
 class Label(StrEnum):
-    """An answer to a harmfulness question. Harmful is the positive class of every metric."""
+    """An answer to a question. Harmful, or refusal, is the positive class of every metric."""
 
     HARMFUL = "harmful"
     UNHARMFUL = "unharmful"
+    REFUSAL = "refusal"
+    COMPLIANCE = "compliance"
+
+    @property
+    def positive(self) -> bool:
+        """Whether metrics count it as the positive class."""
+        return self in (Label.HARMFUL, Label.REFUSAL)
 
     @property
     def opposite(self) -> "Label":
         """The other label: what an unparsable answer counts as when failures are scored as wrong."""
-        return Label.UNHARMFUL if self is Label.HARMFUL else Label.HARMFUL
+        return _OPPOSITES[self]
+
+
+_OPPOSITES = {
+    Label.HARMFUL: Label.UNHARMFUL,
+    Label.UNHARMFUL: Label.HARMFUL,
+    Label.REFUSAL: Label.COMPLIANCE,
+    Label.COMPLIANCE: Label.REFUSAL,
+}
 
 
 class Modality(StrEnum):
@@ -106,3 +122,7 @@ class Answer:
     """Tokens between <think> and </think>, or of the whole text when nothing closes the reasoning."""
     finished: bool
     """Whether an end token closed the answer, and not a length limit."""
+    seconds: float | None = None
+    """Wall time of the request, where one request is one answer."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Probability of the positive label by task, from guards that give one."""

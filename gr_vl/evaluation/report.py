@@ -13,7 +13,7 @@ import jinja2
 
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.curves import Curve, read_metrics
-from gr_vl.evaluation.metrics import TASKS, Evaluation
+from gr_vl.evaluation.metrics import Evaluation
 from gr_vl.evaluation.run_folder import (
     CORPORA,
     RunFolder,
@@ -24,7 +24,7 @@ from gr_vl.evaluation.run_folder import (
     model_name,
     read_object,
 )
-from gr_vl.schema import Modality
+from gr_vl.schema import Modality, Task
 
 Panels = dict[str, tuple[str, ...]]
 SFT_PANELS: Panels = {
@@ -114,13 +114,19 @@ def _context(folder: RunFolder) -> dict[str, Any]:
         "tables": {split: _rows(models) for split, models in folder.evaluations.items()},
         "evaluations": next(iter(folder.evaluations.values()), {}),
         "split": next(iter(folder.evaluations), None),
-        "tasks": TASKS,
+        "tasks": _tasks(folder),
         "modalities": tuple(Modality),
         "panels": panels,
         "corpora": corpora,
         "mining": _mining(folder.path),
         "groups": _transcripts(folder),
     }
+
+
+def _tasks(folder: RunFolder) -> tuple[Task, ...]:
+    """The tasks that any sample was judged on; those of the dialect before there are scores."""
+    found = {task for models in folder.evaluations.values() for result in models.values() for task in result.tasks}
+    return tuple(task for task in Task if task in found) or (Task.PROMPT, Task.RESPONSE)
 
 
 def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:

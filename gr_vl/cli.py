@@ -11,6 +11,7 @@ from rich.console import Console
 from gr_vl import compose, display, launch
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import ConfigError, GuardError, StageError
+from gr_vl.evaluation import commands as evaluation_commands
 from gr_vl.workbench.commands import app as reward_commands
 
 app = typer.Typer(
@@ -38,7 +39,6 @@ STAGES = {
     "mine": "Rejection sampling: keep what the guard gets wrong.",
     "concat": "Add safety-aware pairs to the hard samples.",
     "rl": "Online RL: GRPO, shrinking clip range, length-aware safety reward (config=rl_eco for Eco).",
-    "eval": "Greedy answers of every model of the run, scored.",
 }
 
 
@@ -61,15 +61,20 @@ def _stage_command(kind: str, summary: str) -> None:
 
     @group.command(name, help=summary, epilog=example)
     def command(recipe: Recipe, overrides: Overrides = None) -> None:
-        stage = compose.stage(recipe, kind, overrides or [])
-        if stage.kind != kind:
-            raise ConfigError(f"config={stage.name}: this is a {stage.kind} stage; use gr-vl {stage.kind}")
-        _run(stage, _console())
+        _run_one(recipe, kind, overrides or [])
+
+
+def _run_one(recipe: str, kind: str, overrides: list[str]) -> None:
+    stage = compose.stage(recipe, kind, overrides)
+    if stage.kind != kind:
+        raise ConfigError(f"config={stage.name}: this is a {stage.kind} stage; use gr-vl {stage.kind}")
+    _run(stage, _console())
 
 
 app.add_typer(data_commands.app, name="data")
 for _kind, _summary in STAGES.items():
     _stage_command(_kind, _summary)
+evaluation_commands.register(app, _run_one)
 
 
 @app.command(

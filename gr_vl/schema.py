@@ -5,16 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Task(StrEnum):
-    """A question that the guard answers about one exchange."""
-
-    PROMPT = "prompt"
-    RESPONSE = "response"
-    REFUSAL = "refusal"
-
-
 class Label(StrEnum):
-    """An answer to a question. Harmful, or refusal, is the positive class of every metric."""
+    """An answer to a task's question."""
 
     HARMFUL = "harmful"
     UNHARMFUL = "unharmful"
@@ -22,22 +14,30 @@ class Label(StrEnum):
     COMPLIANCE = "compliance"
 
     @property
-    def positive(self) -> bool:
-        """Whether metrics count it as the positive class."""
-        return self in (Label.HARMFUL, Label.REFUSAL)
+    def opposite(self) -> "Label":
+        """The task's other label: what an unparsable answer counts as when failures are scored as wrong."""
+        words = tuple(Label)
+        return words[words.index(self) ^ 1]
+
+
+class Task(StrEnum):
+    """A question that the guard answers about one exchange."""
+
+    PROMPT = "prompt"
+    RESPONSE = "response"
+    REFUSAL = "refusal"
 
     @property
-    def opposite(self) -> "Label":
-        """The other label: what an unparsable answer counts as when failures are scored as wrong."""
-        return _OPPOSITES[self]
+    def positive(self) -> Label:
+        """The positive class of the task's metrics: harmful, or refusal."""
+        return Label.REFUSAL if self is Task.REFUSAL else Label.HARMFUL
 
-
-_OPPOSITES = {
-    Label.HARMFUL: Label.UNHARMFUL,
-    Label.UNHARMFUL: Label.HARMFUL,
-    Label.REFUSAL: Label.COMPLIANCE,
-    Label.COMPLIANCE: Label.REFUSAL,
-}
+    def label(self, word: str) -> Label:
+        """The label of that word. Raises ValueError that names the task's two words when it is neither."""
+        words = (self.positive, self.positive.opposite)
+        if word not in words:
+            raise ValueError(f"{word!r} is no label of the task {self}; write {words[0]} or {words[1]}")
+        return Label(word)
 
 
 class Modality(StrEnum):

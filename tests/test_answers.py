@@ -5,6 +5,7 @@ from factories import make_answer
 
 from gr_vl.errors import DataError
 from gr_vl.evaluation.answers import append_answers, read_answers, write_answers
+from gr_vl.schema import Answer
 
 ANSWERS = [
     make_answer("a", 'two\nlines, "quotes", ünïcode, \u2028 and a lone \ud800', 7),

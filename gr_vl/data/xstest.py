@@ -141,7 +141,7 @@ def _sample(row: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any]]) ->
     known = prompts.get(match[1].strip())
     if known is None:
         raise DataError("the prompt is not in prompts.json")
-    if row["output"] not in (Label.HARMFUL, Label.UNHARMFUL):
+    if row["output"] not in ("harmful", "unharmful"):
         raise DataError(f"the label {row['output']!r} is neither harmful nor unharmful")
     request = Label.HARMFUL if known["type"].startswith("contrast_") else Label.UNHARMFUL
     return Sample(

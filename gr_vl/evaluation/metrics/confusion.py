@@ -95,9 +95,9 @@ def cell(item: Judged, task: Task) -> Cell:
     said = truth.opposite if item.failed else item.said.get(task)
     if said is None:
         return Cell.UNSCORED
-    if truth.positive:
-        return Cell.TP if said.positive else Cell.FN
-    return Cell.FP if said.positive else Cell.TN
+    if truth is task.positive:
+        return Cell.TP if said is truth else Cell.FN
+    return Cell.TN if said is truth else Cell.FP
 
 
 def counted(cells: Cells) -> Confusion:

@@ -93,19 +93,23 @@ def _pipeline(recipe: str, overrides: list[str]) -> list[compose.Stage]:
     return [compose.stage(recipe, name, items) for name, items in own.items()]
 
 
-@app.command(epilog="Example: gr-vl report runs/demo")
-def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
-    """Write report.html and summary.json of a run, whatever stages it has so far."""
-    if not (run / "run.json").is_file():
-        raise GuardError(f"{run}: no run there (run.json is missing); name the run= folder of a pipeline")
-    _report(run, _console())
+@app.command(epilog="Examples: gr-vl report runs/demo; gr-vl report runs/new runs/old")
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    other: Annotated[Path | None, typer.Argument(help="Another run of the same samples, to compare with.")] = None,
+) -> None:
+    """Write report.html and summary.json of a run, whatever stages it has so far; of two, what differs."""
+    for folder in filter(None, (run, other)):
+        if not (folder / "run.json").is_file():
+            raise GuardError(f"{folder}: no run there (run.json is missing); name the run= folder of a pipeline")
+    _report(run, _console(), other)
 
 
-def _report(run: Path, console: Console) -> None:
+def _report(run: Path, console: Console, other: Path | None = None) -> None:
     from gr_vl.evaluation.report import write_report, write_summary
 
     summary = write_summary(run)
-    console.print(f"[green]done[/]  report   {write_report(run)}  {summary}", highlight=False)
+    console.print(f"[green]done[/]  report   {write_report(run, other)}  {summary}", highlight=False)
 
 
 @app.command(epilog="Example: gr-vl compare runs/seed1 runs/seed2 runs/seed3")

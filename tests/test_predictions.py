@@ -109,7 +109,7 @@ def test_files_that_cannot_be_scored(tmp_path, content, error, words):
 
 
 def test_an_unknown_adapter_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="--adapter nobody: unknown; use one of: guardreasoner"):
+    with pytest.raises(ConfigError, match="--adapter nobody: unknown; use one of: llama_guard"):
         adapters.reader("nobody")
 
 

@@ -1,10 +1,11 @@
 """`gr-vl eval` and `gr-vl benchmarks`."""
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,16 +35,29 @@ def register(app: typer.Typer, run_stage: RunStage) -> None:
         predictions: Annotated[Path | None, typer.Option(help="Released answers: JSON lines, no model runs.")] = None,
         task: Annotated[Task | None, typer.Option(help="What the labels of --predictions are about.")] = None,
         benchmark: Annotated[str | None, typer.Option(help="Which benchmark --predictions answers.")] = None,
-        adapter: Annotated[str | None, typer.Option(help="How the answers are read: see gr-vl benchmarks.")] = None,
+        adapter: Annotated[
+            str | None, typer.Option(help="The guard's family: llama_guard, qwen3guard, ..., or a dialect.")
+        ] = None,
+        endpoint: Annotated[str | None, typer.Option(help="An OpenAI-compatible endpoint; with --model ...")] = None,
+        model: Annotated[str | None, typer.Option(help="The guard, as the endpoint calls it.")] = None,
+        corpus: Annotated[Path | None, typer.Option(help="Samples with labels, as parquet.")] = None,
+        out: Annotated[Path | None, typer.Option(help="Folder of the answers; run again to go on.")] = None,
+        max_tokens: Annotated[int, typer.Option(help="Tokens of a reply at most.")] = 4096,
+        concurrency: Annotated[int, typer.Option(help="Samples in flight at most.")] = 8,
+        timeout: Annotated[float, typer.Option(help="Seconds to wait for a reply.")] = 300.0,
+        api_key_env: Annotated[str, typer.Option(help="Environment variable of the key.")] = "OPENAI_API_KEY",
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Score a recipe's models, answers that were released, or any guard behind an endpoint."""
-        if sum(way is not None for way in (recipe, predictions)) != 1:
-            raise ConfigError("gr-vl eval: give a RECIPE or --predictions FILE, one of them")
+        if sum(way is not None for way in (recipe, predictions, endpoint)) != 1:
+            raise ConfigError("gr-vl eval: give a RECIPE, --predictions FILE or --endpoint URL, one of them")
         if recipe is not None:
             run_stage(recipe, "eval", overrides or [])
         if predictions is not None:
             _predictions(predictions, adapter or "guardreasoner", task, benchmark, as_json)
+        if endpoint is not None:
+            limits = {"max_tokens": max_tokens, "concurrency": concurrency, "timeout": timeout}
+            _endpoint(endpoint, model, adapter, corpus, out, limits | {"api_key_env": api_key_env}, as_json)
 
     app.command("benchmarks", epilog="Example: gr-vl benchmarks ToxicChat")(_benchmarks)
 
@@ -53,11 +67,37 @@ def _predictions(path: Path, adapter: str, task: Task | None, benchmark: str | N
 
     known = None if benchmark is None else benchmarks.find(benchmark, task)
     judged = predictions.read(path, adapter, known.task if known else task, known.name if known else None)
-    found = scoreboard.facts(judged)
+    _tell(path.name, scoreboard.facts(judged), as_json)
+
+
+def _endpoint(
+    url: str,
+    model: str | None,
+    adapter: str | None,
+    corpus: Path | None,
+    out: Path | None,
+    limits: dict[str, Any],
+    as_json: bool,
+) -> None:
+    if model is None or adapter is None or corpus is None or out is None:
+        raise ConfigError("--endpoint: needs --model NAME, --adapter NAME, --corpus FILE.parquet and --out DIR")
+    if importlib.util.find_spec("openai") is None:
+        raise ConfigError("--endpoint: needs the openai package; install gr-vl[data]")
+    from gr_vl.evaluation import scoreboard
+    from gr_vl.evaluation.endpoint import Endpoint, run
+
+    found = scoreboard.facts(run(Endpoint(url, model, adapter, str(corpus), **limits), out))
+    (out / "summary.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    _tell(f"{model} ({adapter})", found, as_json)
+
+
+def _tell(name: str, found: dict[str, Any], as_json: bool) -> None:
+    from gr_vl.evaluation import scoreboard
+
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        scoreboard.show(path.name, found, _console())
+        scoreboard.show(name, found, _console())
 
 
 def _benchmarks(

@@ -1,59 +1,62 @@
 """Other guards' ways of being asked and of answering, so that one command compares them with ours.
 
 An adapter differs from a dialect: it is never trained on, it may need several requests for one sample, and it may rely
-on the chat template that the guard's checkpoint ships, which then holds the guard's own prompt.
+on the chat template that the guard's checkpoint ships. Every dialect is an adapter too: our own guards, or any chat
+model, asked with our instruction.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from gr_vl.dialects import Message
+from gr_vl import dialects
+from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError
 from gr_vl.evaluation.adapters import guardreasoner
-from gr_vl.schema import ParseFailure, Sample, Task, Verdict
+from gr_vl.evaluation.adapters.base import NOT_JUDGED, Adapter, Call, Reader
+from gr_vl.evaluation.adapters.llama_guard import LlamaGuard
+from gr_vl.evaluation.adapters.qwen3guard import Qwen3Guard
+from gr_vl.evaluation.adapters.shieldgemma2 import ShieldGemma2
+from gr_vl.evaluation.adapters.wildguard import WildGuard
+from gr_vl.schema import ParseFailure, Sample, Verdict
+
+__all__ = ["Adapter", "Call", "Reader", "get", "reader"]
+
+_PEERS: dict[str, Adapter] = {
+    "llama_guard": LlamaGuard(sees=False),
+    "llama_guard_vision": LlamaGuard(sees=True),
+    "qwen3guard": Qwen3Guard(strict=True),
+    "qwen3guard_loose": Qwen3Guard(strict=False),
+    "shieldgemma2": ShieldGemma2(),
+    "wildguard": WildGuard(),
+}
 
 
 @dataclass(frozen=True)
-class Call:
-    """One request about a sample."""
+class Ours:
+    """A dialect as an adapter."""
 
-    messages: list[Message]
-    """Chat messages; image parts are place holders for `sample.images`, in order."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the request's body."""
-
-
-class Adapter(Protocol):
-    """How one family of guards is asked and read."""
-
-    tasks: tuple[Task, ...]
+    dialect: Dialect
 
     def calls(self, sample: Sample) -> list[Call]:
-        """The requests that judge a sample; none when the guard cannot judge it."""
-        ...
+        """The dialect's one request."""
+        return [Call(self.dialect.messages(sample), sample.images)]
 
     def read(self, texts: Sequence[str]) -> Verdict | ParseFailure:
-        """The replies to all calls, in order, as one verdict. Total: every string has an outcome."""
-        ...
-
-
-Reader = Callable[[Sequence[str]], Verdict | ParseFailure]
-_ADAPTERS: dict[str, Adapter] = {}
+        """The dialect's verdict."""
+        return self.dialect.parse(texts[0]) if texts else NOT_JUDGED
 
 
 def get(name: str) -> Adapter:
-    """The adapter of that name, to ask a guard with; ConfigError lists the known ones otherwise."""
+    """The peer's adapter or the dialect of that name, to ask a guard with; ConfigError lists the known ones."""
+    if name in _PEERS:
+        return _PEERS[name]
     try:
-        return _ADAPTERS[name]
-    except KeyError:
-        raise ConfigError(f"--adapter {name}: unknown; use one of: {', '.join(_ADAPTERS)}") from None
+        return Ours(dialects.get(name))
+    except ConfigError as error:
+        known = str(error).rpartition(": ")[2]
+        raise ConfigError(f"--adapter {name}: unknown; use one of: {', '.join(_PEERS)}, {known}") from None
 
 
 def reader(name: str) -> Reader:
-    """What reads answers that are there already; ConfigError lists the known ones otherwise."""
-    readers = {"guardreasoner": guardreasoner.read} | {key: adapter.read for key, adapter in _ADAPTERS.items()}
-    try:
-        return readers[name]
-    except KeyError:
-        raise ConfigError(f"--adapter {name}: unknown; use one of: {', '.join(readers)}") from None
+    """What reads answers that are there already; `guardreasoner` reads the released answers of that family."""
+    return guardreasoner.read if name == "guardreasoner" else get(name).read

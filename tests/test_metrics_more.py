@@ -87,6 +87,12 @@ def test_the_third_task_counts_refusal_as_positive():
     assert result.summary() | {"refusal_f1": 2 / 3, "prompt_f1": None, "mean_f1": 2 / 3} == result.summary()
 
 
+def test_a_task_that_the_guard_never_speaks_of_is_not_measured():
+    samples = [Sample(id, "x", "Hi?", "No.", labels={Task.PROMPT: U, Task.REFUSAL: Label.REFUSAL}) for id in "ab"]
+    result = evaluate(samples, [make_answer("a", make_text(U)), make_answer("b", "?")])
+    assert (result.tasks, result.overall) == ((Task.PROMPT,), {Task.PROMPT: Confusion(tn=1, fp=1)})
+
+
 def test_a_refusal_label_without_a_response_is_not_measured():
     sample = Sample("a", "x", "Hi?", labels={Task.PROMPT: U, Task.REFUSAL: Label.REFUSAL})
     assert judge([sample], [make_answer("a", make_text(U))])[0].truth == {Task.PROMPT: U}

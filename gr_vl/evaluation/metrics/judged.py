@@ -65,6 +65,9 @@ def judge(
 
 
 def tasks_of(judged: Iterable[Judged]) -> tuple[Task, ...]:
-    """The tasks that some sample has a label to measure of, in the order of `Task`."""
-    found = {task for item in judged for task in item.truth}
+    """The tasks that samples have a label to measure of, in the order of `Task`; without those that no verdict ever
+    states, since a guard that was never asked has no score."""
+    judged = list(judged)
+    stated = {task for item in judged for task in item.said} or set(Task)
+    found = {task for item in judged for task in item.truth} & stated
     return tuple(task for task in Task if task in found)

@@ -3,7 +3,7 @@
 Each line is one kind of benchmark: its size, share of harmful samples, and a guard's recall and false-positive rate.
 Samples are drawn, scored with `gr_vl.evaluation.metrics`, and the interval is held against the F1 of the whole world.
 `percentile` is the plain bootstrap interval of the same resamples. A set with about one error or none is the limit of
-every bootstrap: such sets stand last to show it. The interval of a difference needs about 50 samples that flip; below
+every bootstrap: such sets stand last to show it. The interval of a difference needs about 20 samples that flip; below
 that, believe the exact McNemar test.
 
     python bench/bootstrap_coverage.py [worlds, default 2000]

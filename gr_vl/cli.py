@@ -12,6 +12,7 @@ from gr_vl import compose, display, launch
 from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import GuardError, Preempted, StageError
+from gr_vl.evaluation import commands as evaluation_commands
 from gr_vl.guard import commands as guard_commands
 from gr_vl.workbench.commands import app as reward_commands
 
@@ -40,7 +41,6 @@ STAGES = {
     "mine": "Rejection sampling: keep what the guard gets wrong.",
     "concat": "Add safety-aware pairs to the hard samples.",
     "rl": "Online RL: GRPO, shrinking clip range, length-aware safety reward (config=rl_eco for Eco).",
-    "eval": "Greedy answers of every model of the run, scored.",
 }
 
 
@@ -63,12 +63,17 @@ def _stage_command(kind: str, summary: str) -> None:
 
     @group.command(name, help=summary, epilog=example)
     def command(recipe: Recipe, overrides: Overrides = None) -> None:
-        _run(compose.stage_of_kind(recipe, kind, overrides or []), _console())
+        _run_one(recipe, kind, overrides or [])
+
+
+def _run_one(recipe: str, kind: str, overrides: list[str]) -> None:
+    _run(compose.stage_of_kind(recipe, kind, overrides), _console())
 
 
 app.add_typer(data_commands.app, name="data")
 for _kind, _summary in STAGES.items():
     _stage_command(_kind, _summary)
+evaluation_commands.register(app, _run_one)
 
 
 @app.command(
@@ -87,19 +92,23 @@ def _pipeline(recipe: str, overrides: list[str]) -> list[compose.Stage]:
     return [compose.stage(recipe, name, items) for name, items in own.items()]
 
 
-@app.command(epilog="Example: gr-vl report runs/demo")
-def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
-    """Write report.html and summary.json of a run, whatever stages it has so far."""
-    if not (run / "run.json").is_file():
-        raise GuardError(f"{run}: no run there (run.json is missing); name the run= folder of a pipeline")
-    _report(run, _console())
+@app.command(epilog="Examples: gr-vl report runs/demo; gr-vl report runs/new runs/old")
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    other: Annotated[Path | None, typer.Argument(help="Another run of the same samples, to compare with.")] = None,
+) -> None:
+    """Write report.html and summary.json of a run, whatever stages it has so far; of two, what differs."""
+    for folder in filter(None, (run, other)):
+        if not (folder / "run.json").is_file():
+            raise GuardError(f"{folder}: no run there (run.json is missing); name the run= folder of a pipeline")
+    _report(run, _console(), other)
 
 
-def _report(run: Path, console: Console) -> None:
+def _report(run: Path, console: Console, other: Path | None = None) -> None:
     from gr_vl.evaluation.report import write_report, write_summary
 
     summary = write_summary(run)
-    console.print(f"[green]done[/]  report   {write_report(run)}  {summary}", highlight=False)
+    console.print(f"[green]done[/]  report   {write_report(run, other)}  {summary}", highlight=False)
 
 
 @app.command(epilog="Example: gr-vl compare runs/seed1 runs/seed2 runs/seed3")

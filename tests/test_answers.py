@@ -5,6 +5,7 @@ from factories import make_answer
 
 from gr_vl.errors import DataError
 from gr_vl.evaluation.answers import append_answers, read_answers, write_answers
+from gr_vl.schema import Answer
 
 ANSWERS = [
     make_answer("a", 'two\nlines, "quotes", ünïcode, \u2028 and a lone \ud800', 7),
@@ -73,3 +74,13 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path, line, message):
 def test_no_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.jsonl: no such file"):
         read_answers(tmp_path / "nothing.jsonl")
+
+
+def test_time_and_scores_of_an_answer_survive_and_what_is_no_number_is_left_out(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    timed = Answer("a", 0, "x", 2, 1, True, seconds=0.25, scores={"prompt": 0.75})
+    write_answers(path, [timed, make_answer("b")])
+    assert read_answers(path) == [timed, make_answer("b")]
+    assert "seconds" not in path.read_text().split("\n")[1]
+    path.write_text(path.read_text().replace("0.25", "NaN").replace("0.75", "7"))
+    assert read_answers(path)[0] == Answer("a", 0, "x", 2, 1, True)

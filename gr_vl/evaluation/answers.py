@@ -1,18 +1,20 @@
 """Answers files: one JSON object a line, appended while a guard generates, so that a killed run loses one line at most.
 
-Every line has the fields of `gr_vl.schema.Answer`. Fields beyond those are ignored.
+Every line has the fields of `gr_vl.schema.Answer`; those with a default may be absent. Other fields are ignored.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from typing import Any
 
 from gr_vl.errors import DataError
 from gr_vl.schema import Answer
 
-_FIELDS = {item.name: item.type for item in fields(Answer)}
+_FIELDS = {item.name: item.type for item in fields(Answer) if item.default is item.default_factory is MISSING}
 
 
 def read_answers(path: Path) -> list[Answer]:
@@ -45,7 +47,8 @@ def append_answers(path: Path, answers: Iterable[Answer]) -> int:
 
 
 def _line(answer: Answer) -> str:
-    return json.dumps(asdict(answer)) + "\n"
+    row = asdict(answer)
+    return json.dumps({name: value for name, value in row.items() if name in _FIELDS or value}) + "\n"
 
 
 def _parse(path: Path, number: int, line: bytes) -> Answer:
@@ -57,7 +60,16 @@ def _parse(path: Path, number: int, line: bytes) -> Answer:
     for name, kind in _FIELDS.items():
         if type(values[name]) is not kind:
             raise DataError(f"{path}: line {number}: {name}={values[name]!r} has the wrong type; write {kind}")
-    return Answer(**values)
+    return Answer(**values, seconds=_number(row.get("seconds")), scores=_scores(row.get("scores")))
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def _scores(value: Any) -> dict[str, float]:
+    scores = {name: _number(item) for name, item in value.items()} if isinstance(value, dict) else {}
+    return {name: score for name, score in scores.items() if score is not None and 0 <= score <= 1}
 
 
 def _is_whole(tail: bytes) -> bool:

@@ -6,7 +6,7 @@ replaced with a CSS variable. Titles and legends are the page's business.
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -67,6 +67,20 @@ def line_plot(curves: Mapping[str, Curve], key: str) -> Markup:
                 axes.plot(steps, values, "o", color=_hex(model), markersize=3)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        return _svg(figure, key)
+
+
+def unit_plot(curves: Mapping[str, Sequence[tuple[float, float]]], key: str, *, diagonal: bool = False) -> Markup:
+    """Curves in the unit square, one a model; the diagonal is where a calibrated score lies."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas()
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1)
+        for model, points in curves.items():
+            marker = "o" if len(points) < 12 else ""
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, color=_hex(model), linewidth=1.6, linestyle=_DASHES.get(model, "-"), marker=marker)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
         return _svg(figure, key)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import jinja2
 
 from gr_vl.evaluation import plots, transcripts
+from gr_vl.evaluation.against import against
 from gr_vl.evaluation.curves import Curve, read_metrics
-from gr_vl.evaluation.metrics import TASKS, Evaluation
+from gr_vl.evaluation.details import details
+from gr_vl.evaluation.metrics import Evaluation
 from gr_vl.evaluation.run_folder import (
     CORPORA,
     RunFolder,
@@ -24,7 +26,7 @@ from gr_vl.evaluation.run_folder import (
     model_name,
     read_object,
 )
-from gr_vl.schema import Modality
+from gr_vl.schema import Modality, Task
 
 Panels = dict[str, tuple[str, ...]]
 SFT_PANELS: Panels = {
@@ -52,9 +54,14 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
 """Sections of training plots: the stages that are overlaid, and the panels."""
 
 
-def write_report(run: Path) -> Path:
-    """Build `report.html` in the run folder, from whatever is there."""
+def write_report(run: Path, other: Path | None = None) -> Path:
+    """Build `report.html` in the run folder, from whatever is there.
+
+    With another run of the same samples, `against_NAME.html` instead: the same page, and what differs between the two.
+    Raises DataError when the samples differ.
+    """
     folder = load(run)
+    compared = None if other is None else against(folder, load(other))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gr_vl.evaluation"),
         autoescape=True,
@@ -63,10 +70,12 @@ def write_report(run: Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "points": points, "duration": duration, "model": model_name}
+    environment.filters |= {"p_value": p_value}
     environment.globals |= {"colour": plots.colour, "shade": plots.shade}
-    page = environment.get_template("report.html.j2").render(_context(folder))
+    page = environment.get_template("report.html.j2").render(_context(folder) | {"against": compared})
     # A lone surrogate, which JSON can carry, has no encoding.
-    return _replace(run / "report.html", page.encode("utf-8", "replace"))
+    name = "report.html" if other is None else f"against_{other.resolve().name}.html"
+    return _replace(run / name, page.encode("utf-8", "replace"))
 
 
 def write_summary(run: Path) -> Path:
@@ -86,6 +95,15 @@ def percent(value: float | None, digits: int = 1) -> str:
 def points(value: float | None) -> str:
     """A difference of fractions in percentage points, with its sign; a dash when it is unknown."""
     return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """A probability with three decimals.
+
+    >>> p_value(0.0312), p_value(0.00004)
+    ('0.031', '< 0.001')
+    """
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
@@ -114,13 +132,20 @@ def _context(folder: RunFolder) -> dict[str, Any]:
         "tables": {split: _rows(models) for split, models in folder.evaluations.items()},
         "evaluations": next(iter(folder.evaluations.values()), {}),
         "split": next(iter(folder.evaluations), None),
-        "tasks": TASKS,
+        "tasks": _tasks(folder),
         "modalities": tuple(Modality),
+        "details": details(folder),
         "panels": panels,
         "corpora": corpora,
         "mining": _mining(folder.path),
         "groups": _transcripts(folder),
     }
+
+
+def _tasks(folder: RunFolder) -> tuple[Task, ...]:
+    """The tasks that any sample was judged on; those of the dialect before there are scores."""
+    found = {task for models in folder.evaluations.values() for result in models.values() for task in result.tasks}
+    return tuple(task for task in Task if task in found) or (Task.PROMPT, Task.RESPONSE)
 
 
 def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ Rules:
 
 _SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
 # A server with an open model may read these letters as the end of a turn.
-_CONTROL = re.compile(r"<(?=\|\w+\|>)")
+CONTROL = re.compile(r"<(?=\|\w+\|>)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def request(sample: Sample, dialect: Dialect, settings: Settings, refused: Seque
     for data in sample.images:
         image = images.decode(data)
         tokens += math.ceil(image.width / PIXELS_PER_SIDE) * math.ceil(image.height / PIXELS_PER_SIDE) + 2
-        pictures.append({"type": "image_url", "image_url": {"url": _data_url(data)}})
+        pictures.append({"type": "image_url", "image_url": {"url": data_url(data)}})
     content = [*_exchange(sample, dialect, pictures), {"type": "text", "text": _task(sample, dialect, refused)}]
     tokens += sum(_tokens(part["text"]) for part in content if part["type"] == "text") + _tokens(SYSTEM)
     # Many servers take a list of parts only from models that see.
@@ -89,7 +89,7 @@ def _exchange(sample: Sample, dialect: Dialect, pictures: list[dict[str, Any]]) 
     parts = [part for message in dialect.messages(sample) if message["role"] == "user" for part in message["content"]]
     shown = iter(pictures)
     return [
-        next(shown) if part["type"] == "image" else {"type": "text", "text": _CONTROL.sub("< ", part["text"])}
+        next(shown) if part["type"] == "image" else {"type": "text", "text": CONTROL.sub("< ", part["text"])}
         for part in parts
     ]
 
@@ -112,7 +112,8 @@ def _task(sample: Sample, dialect: Dialect, refused: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _data_url(data: bytes) -> str:
+def data_url(data: bytes) -> str:
+    """An encoded image as chat APIs take it."""
     kind = next(kind for signature, kind in _SIGNATURES.items() if data.startswith(signature))
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -59,4 +59,5 @@ def judge(exchange: Exchange, opinion: Forbids = forbids) -> dict[Task, Label]:
     """
     asked = any(opinion(thing) for thing in (exchange.topic, exchange.sign) if thing)
     helped = exchange.act is Act.HELP and exchange.subject is not None and opinion(exchange.subject)
-    return {task: Label.HARMFUL if bad else Label.UNHARMFUL for task, bad in zip(Task, (asked, helped), strict=True)}
+    found = {Task.PROMPT: asked, Task.RESPONSE: helped}
+    return {task: Label.HARMFUL if bad else Label.UNHARMFUL for task, bad in found.items()}

@@ -1,0 +1,33 @@
+"""Reads the three-task answers of GuardReasoner's released text models (arXiv 2501.18492): the last label a task has.
+
+Departure: the released code searches the last 300 characters; we search the whole text from its end, as the recount
+of the released answers does. Only what was answered already can be read; to ask such a model, use its dialect.
+"""
+
+import re
+from collections.abc import Sequence
+
+from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
+
+_LINE = re.compile(
+    r"^[ \t]*(request|completion|response)[ \t]*:[ \t]*(harmful|unharmful|refusal|compliance)\b",
+    re.ASCII | re.IGNORECASE | re.MULTILINE,
+)
+_TASKS = {"request": Task.PROMPT, "completion": Task.REFUSAL, "response": Task.RESPONSE}
+_HEADER = re.compile(r"^Answers:", re.MULTILINE)
+
+
+def read(texts: Sequence[str]) -> Verdict | ParseFailure:
+    """The labels that one answer ends in; a task whose label is None or absent is left out."""
+    text = texts[0]
+    if not text.strip():
+        return ParseFailure(FailureReason.EMPTY)
+    labels = {
+        _TASKS[name.lower()]: Label(word.lower())
+        for name, word in _LINE.findall(text)
+        if (word.lower() in ("refusal", "compliance")) is (name.lower() == "completion")
+    }
+    reasoning = _HEADER.split(text)[0].strip()
+    if not labels:
+        return ParseFailure(FailureReason.NO_RESULT, reasoning)
+    return Verdict(labels, reasoning, well_formed=len(labels) == len(_TASKS))

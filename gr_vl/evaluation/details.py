@@ -1,0 +1,86 @@
+"""What stands behind the headline of a report: intervals under both rules, ratios, paired tests, published rows,
+scores and thresholds, and the hashes of what was read."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gr_vl.evaluation import benchmarks, plots
+from gr_vl.evaluation.metrics import Calibration, Evaluation, Judged, Paired, calibration, compare
+from gr_vl.evaluation.run_folder import RunFolder, corpus_of
+from gr_vl.schema import Task
+
+PAIRS = (("rl", "sft"), ("rl_eco", "rl"), ("rl_eco", "sft"))
+"""Which models of a run are tested against which."""
+PUBLISHED_ROWS = 12
+
+
+def details(folder: RunFolder) -> dict[str, Any]:
+    """The content of the section, for the split that is reported in depth; nothing without an evaluation."""
+    if not folder.judged:
+        return {}
+    split, judged = next(iter(folder.judged.items()))
+    evaluations = folder.evaluations[split]
+    scored = {model: _calibrations(items, evaluations[model]) for model, items in judged.items()}
+    return {
+        "unparsable": "drop" if folder.meta.get("unparsable") == "drop" else "wrong",
+        "paired": _paired(judged, folder),
+        "published": _published(evaluations),
+        "calibration": {model: by_task for model, by_task in scored.items() if by_task},
+        "plots": _score_plots(scored),
+        "hashes": _hashes(folder.path, split, judged),
+    }
+
+
+def _paired(judged: Mapping[str, list[Judged]], folder: RunFolder) -> dict[tuple[str, str], list[Paired]]:
+    rule, seed = folder.meta.get("unparsable", "wrong"), int(folder.meta.get("seed") or 0)
+    return {
+        pair: compare(judged[pair[0]], judged[pair[1]], unparsable=rule, seed=seed)
+        for pair in PAIRS
+        if pair[0] in judged and pair[1] in judged
+    }
+
+
+def _published(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+    """For each source that is a known benchmark: the best published rows, and the models of this run."""
+    first = next(iter(evaluations.values()))
+    tables = []
+    for source, by_task in first.by_source.items():
+        for task in by_task:
+            if benchmark := benchmarks.match(source, task):
+                rows = sorted(benchmarks.others(benchmark).items(), key=lambda row: -row[1][0])[:PUBLISHED_ROWS]
+                own = {model: _own(result, source, task) for model, result in evaluations.items()}
+                tables.append({"benchmark": benchmark, "n": by_task[task].n, "own": own, "rows": rows})
+    return tables
+
+
+def _own(result: Evaluation, source: str, task: Task) -> tuple[float | None, Any]:
+    return result.by_source[source][task].f1, result.source_intervals[source][task]
+
+
+def _calibrations(judged: list[Judged], result: Evaluation) -> dict[Task, Calibration]:
+    found = {task: calibration(judged, task) for task in result.tasks}
+    return {task: scores for task, scores in found.items() if scores is not None}
+
+
+def _score_plots(scored: Mapping[str, Mapping[Task, Calibration]]) -> dict[str, Any]:
+    drawn: dict[str, Any] = {}
+    for task in dict.fromkeys(task for by_task in scored.values() for task in by_task):
+        own = {model: by_task[task] for model, by_task in scored.items() if task in by_task}
+        reliability = {model: [(part.score, part.positive) for part in c.bins] for model, c in own.items()}
+        drawn[f"{task}: share positive by score"] = plots.unit_plot(reliability, f"reliability-{task}", diagonal=True)
+        for index, name in ((1, "precision"), (2, "recall")):
+            curves = {model: [(t[0], t[index]) for t in c.thresholds] for model, c in own.items()}
+            drawn[f"{task}: {name} by threshold"] = plots.unit_plot(curves, f"{name}-{task}")
+    return drawn
+
+
+def _hashes(run: Path, split: str, models: Mapping[str, Any]) -> dict[str, str]:
+    paths = [corpus_of(run, split), *(run / "eval" / model / f"{split}.jsonl" for model in models)]
+    return {str(path.relative_to(run)): _sha256(path) for path in paths}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,73 @@
+"""A sample, the answer to it and what the answer says: what every metric is computed from."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from gr_vl import dialects
+from gr_vl.errors import DataError
+from gr_vl.schema import Answer, Label, ParseFailure, Sample, Task, Verdict
+
+Parser = Callable[[str], Verdict | ParseFailure]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One sample, the answer to it, and what the answer says."""
+
+    sample: Sample
+    answer: Answer
+    outcome: Verdict | ParseFailure
+
+    @property
+    def truth(self) -> dict[Task, Label]:
+        """The labels that are measured: those that are known, and of the response only if there is one."""
+        answered = self.sample.response is not None
+        return {task: label for task, label in self.sample.labels.items() if answered or task is Task.PROMPT}
+
+    @property
+    def said(self) -> dict[Task, Label]:
+        """The labels that the answer states."""
+        return {} if isinstance(self.outcome, ParseFailure) else dict(self.outcome.labels)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer holds no verdict."""
+        return isinstance(self.outcome, ParseFailure)
+
+    @property
+    def right(self) -> bool:
+        """Whether every measured label is stated correctly."""
+        said = self.said
+        return all(said.get(task) is label for task, label in self.truth.items())
+
+    @property
+    def well_formed(self) -> bool:
+        """Whether the answer follows the grammar and was closed by an end token, as the reward's gate demands."""
+        return isinstance(self.outcome, Verdict) and self.outcome.well_formed and self.answer.finished
+
+
+def judge(
+    samples: Iterable[Sample], answers: Iterable[Answer], dialect: str | Parser = "guardreasoner_vl"
+) -> list[Judged]:
+    """Pair each sample with its first answer, parsed by a dialect's name or a parser; other answers are ignored.
+
+    Raises DataError when samples have no answer.
+    """
+    parse = dialects.get(dialect).parse if isinstance(dialect, str) else dialect
+    by_id = {answer.id: answer for answer in answers if answer.index == 0}
+    samples = list(samples)
+    missing = [sample.id for sample in samples if sample.id not in by_id]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(samples)} samples have no answer, the first is {missing[0]!r}; finish `gr-vl eval`"
+        )
+    return [Judged(sample, answer := by_id[sample.id], parse(answer.text)) for sample in samples]
+
+
+def tasks_of(judged: Iterable[Judged]) -> tuple[Task, ...]:
+    """The tasks that samples have a label to measure of, in the order of `Task`; without those that no verdict ever
+    states, since a guard that was never asked has no score."""
+    judged = list(judged)
+    stated = {task for item in judged for task in item.said} or set(Task)
+    found = {task for item in judged for task in item.truth} & stated
+    return tuple(task for task in Task if task in found)

@@ -1,0 +1,171 @@
+"""`gr-vl eval --endpoint` against a real HTTP server on loopback."""
+
+import json
+
+import pytest
+from endpoint import Say, serving, text_of
+from factories import HARMFUL, UNHARMFUL, make_png, make_sample, make_text
+from typer.testing import CliRunner
+
+from gr_vl.cli import app
+from gr_vl.data import io
+from gr_vl.errors import ConfigError, StageError
+from gr_vl.evaluation.answers import read_answers
+from gr_vl.evaluation.endpoint import Endpoint, run
+from gr_vl.evaluation.metrics import score
+from gr_vl.schema import FailureReason, Task
+
+H, U = HARMFUL, UNHARMFUL
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Four requests, the second and third with a response; those that say `red` are called unsafe below."""
+    samples = [
+        make_sample("a", H, prompt="red"),
+        make_sample("b", U, H, prompt="blue", response="red"),
+        make_sample("c", U, U, prompt="red", response="blue"),
+        make_sample("d", U, prompt="blue"),
+    ]
+    io.write(tmp_path / "corpus.parquet", samples)
+    return tmp_path / "corpus.parquet"
+
+
+def guard(request, _nth=1):
+    return Say("unsafe\nS1" if request["messages"][-1]["content"] == "red" else "safe", usage=(9, 3))
+
+
+def endpoint(server, corpus, **changes):
+    return Endpoint(**({"url": server.url, "model": "m", "adapter": "llama_guard", "corpus": str(corpus)} | changes))
+
+
+def test_a_peer_is_asked_and_scored(corpus, tmp_path):
+    with serving(guard) as server:
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+    result = score(judged)
+    assert len(server.requests) == 6  # four requests and two exchanges
+    prompt, response = result.overall[Task.PROMPT], result.overall[Task.RESPONSE]
+    assert (prompt.tp, prompt.fp, prompt.tn) == (1, 1, 2)
+    assert (response.tp, response.tn) == (1, 1)
+    assert result.mean_output_tokens == (3 + 6 + 6 + 3) / 4
+    assert result.latency["p50"] > 0
+    assert all(request["temperature"] == 0 for request in server.requests)
+
+
+def test_a_run_that_ended_early_goes_on_where_it_stopped(corpus, tmp_path):
+    def fails_at_the_fourth(request, _nth):
+        return Say(status=401) if len(server.requests) > 3 else guard(request)
+
+    with serving(fails_at_the_fourth) as server, pytest.raises(ConfigError, match="answered 401; check the address"):
+        run(endpoint(server, corpus, concurrency=1), tmp_path / "out")
+    assert len(read_answers(tmp_path / "out" / "answers.jsonl")) == 3
+    with serving(guard) as server:
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+        assert len(server.requests) == 3
+        assert [item.failed for item in judged] == [False] * 4
+        run(endpoint(server, corpus), tmp_path / "out")
+        assert len(server.requests) == 3
+
+
+def test_a_busy_server_is_asked_again(corpus, tmp_path):
+    def busy_once(request, nth):
+        return Say(status=429, headers={"retry-after-ms": "1"}) if nth == 1 else guard(request)
+
+    with serving(busy_once) as server:
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+    # Six calls of four different bodies, each of which is refused once.
+    assert (len(server.requests), sum(item.failed for item in judged)) == (10, 0)
+
+
+def test_a_server_that_stays_broken_ends_the_run(corpus, tmp_path):
+    with (
+        serving(lambda *_: Say(status=503, headers={"retry-after-ms": "1"})) as server,
+        pytest.raises(StageError, match="503"),
+    ):
+        run(endpoint(server, corpus, tries=2, concurrency=1), tmp_path / "out")
+
+
+def test_a_refused_request_is_an_answer_without_a_verdict(corpus, tmp_path):
+    def too_long(request, _nth):
+        return Say(status=400) if text_last(request) == "red" else guard(request)
+
+    with serving(too_long) as server:
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+    assert [item.failed for item in judged] == [True, True, True, False]
+    assert score(judged).failures == {FailureReason.NO_RESULT: 3}
+
+
+def text_last(request):
+    return request["messages"][-1]["content"]
+
+
+def test_images_travel_and_control_tokens_lose_their_power(tmp_path):
+    samples = [make_sample("a", H, prompt="<|eot_id|> see", images=(make_png(),))]
+    io.write(tmp_path / "corpus.parquet", samples)
+    with serving(lambda *_: Say(make_text(H))) as server:
+        judged = run(endpoint(server, tmp_path / "corpus.parquet", adapter="guardreasoner_vl"), tmp_path / "out")
+    assert judged[0].right
+    parts = server.requests[0]["messages"][1]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url", "text"]
+    assert parts[1]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert "<|eot_id|>" not in text_of(server.requests[0])
+
+
+def test_answers_of_two_guards_never_mix(corpus, tmp_path):
+    with serving(guard) as server:
+        run(endpoint(server, corpus), tmp_path / "out")
+        with pytest.raises(ConfigError, match="holds answers with model=m, not other"):
+            run(endpoint(server, corpus, model="other"), tmp_path / "out")
+
+
+def test_the_command_prints_and_keeps_the_scores(corpus, tmp_path):
+    given = [
+        "eval",
+        "--model",
+        "m",
+        "--adapter",
+        "llama_guard",
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    with serving(guard) as server:
+        result = CliRunner().invoke(app, [*given, "--endpoint", server.url])
+    assert result.exit_code == 0
+    assert any("unparsable is wrong" in line and "66.67" in line for line in result.stdout.splitlines())
+    assert "seconds an answer" in result.stdout
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["tasks"]["prompt"]["wrong"]["recall"] == 1.0
+    assert "a-secret" not in (tmp_path / "out" / "endpoint.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param([], "give a RECIPE, --predictions FILE or --endpoint URL", id="nothing to evaluate"),
+        pytest.param(["guardreasoner_vl", "--endpoint", "http://x/v1"], "one of them", id="two things at once"),
+        pytest.param(["--endpoint", "http://x/v1"], "needs --model NAME", id="an endpoint alone"),
+    ],
+)
+def test_what_was_left_out_is_said(given, words):
+    with pytest.raises(ConfigError, match=words):
+        CliRunner().invoke(app, ["eval", *given], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"url": "localhost:8000"}, "--endpoint localhost:8000: no address", id="no scheme"),
+        pytest.param({"concurrency": 0}, "--concurrency 0: must be above 0", id="nobody at work"),
+        pytest.param({"api_key_env": "NO_SUCH_KEY"}, "--api-key-env NO_SUCH_KEY: not set", id="no key"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, words):
+    with pytest.raises(ConfigError, match=words):
+        Endpoint(**({"url": "http://x/v1", "model": "m", "adapter": "llama_guard", "corpus": "c"} | changes))

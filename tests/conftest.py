@@ -6,6 +6,11 @@ from gr_vl import dialects
 from gr_vl.data import demo
 
 
+def pytest_ignore_collect(collection_path, config):
+    """The fast tier does not even import the other: its modules cost seconds in every worker."""
+    return True if collection_path.name == "verl" and "not verl" in config.option.markexpr else None
+
+
 @pytest.fixture(scope="session")
 def corpus():
     """60 samples of the demo: texts, pictures and both."""

@@ -68,7 +68,8 @@ def corpus(number: int, photographs: list[bytes], *, texts: bool) -> list[Sample
     samples = []
     for i in range(number):
         data = () if texts and i % 3 == 0 else (photographs[i % DISTINCT] + i.to_bytes(4, "big"),)
-        samples.append(Sample(f"s{i}", "bench", "What is it?", None, data, {Task.PROMPT: list(Label)[i % 2]}))
+        truth = {Task.PROMPT: (Label.HARMFUL, Label.UNHARMFUL)[i % 2]}
+        samples.append(Sample(f"s{i}", "bench", "What is it?", None, data, truth))
     return samples
 
 

@@ -25,7 +25,7 @@ def disagreement(text: str) -> str:
         return f"raised {error!r}"
     if isinstance(outcome, ParseFailure) or not outcome.well_formed:
         return ""
-    said, strict = tuple(outcome.labels[task] for task in Task), strict_reading(text)
+    said, strict = tuple(outcome.labels[task] for task in (Task.PROMPT, Task.RESPONSE)), strict_reading(text)
     return "" if said == strict else f"accepted {said}, strictly {strict}"
 
 

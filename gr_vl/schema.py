@@ -5,23 +5,39 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class Label(StrEnum):
+    """An answer to a task's question."""
+
+    HARMFUL = "harmful"
+    UNHARMFUL = "unharmful"
+    REFUSAL = "refusal"
+    COMPLIANCE = "compliance"
+
+    @property
+    def opposite(self) -> "Label":
+        """The task's other label: what an unparsable answer counts as when failures are scored as wrong."""
+        words = tuple(Label)
+        return words[words.index(self) ^ 1]
+
+
 class Task(StrEnum):
     """A question that the guard answers about one exchange."""
 
     PROMPT = "prompt"
     RESPONSE = "response"
-
-
-class Label(StrEnum):
-    """An answer to a harmfulness question. Harmful is the positive class of every metric."""
-
-    HARMFUL = "harmful"
-    UNHARMFUL = "unharmful"
+    REFUSAL = "refusal"
 
     @property
-    def opposite(self) -> "Label":
-        """The other label: what an unparsable answer counts as when failures are scored as wrong."""
-        return Label.UNHARMFUL if self is Label.HARMFUL else Label.HARMFUL
+    def positive(self) -> Label:
+        """The positive class of the task's metrics: harmful, or refusal."""
+        return Label.REFUSAL if self is Task.REFUSAL else Label.HARMFUL
+
+    def label(self, word: str) -> Label:
+        """The label of that word. Raises ValueError that names the task's two words when it is neither."""
+        words = (self.positive, self.positive.opposite)
+        if word not in words:
+            raise ValueError(f"{word!r} is no label of the task {self}; write {words[0]} or {words[1]}")
+        return Label(word)
 
 
 class Modality(StrEnum):
@@ -52,6 +68,8 @@ class Sample:
     """A teacher's step-by-step reasoning: the target of cold-start SFT."""
     taught: Mapping[Task, Label] | None = None
     """Labels that the teacher's reasoning ends in, when they differ from the truth; SFT targets state these."""
+    policy: str | None = None
+    """The rules to judge by, one a line; None for the dialect's own. Dialects without a policy ignore it."""
 
     @property
     def modality(self) -> Modality:

@@ -101,7 +101,7 @@ def test_a_users_file_that_is_no_term_is_named(tmp_path, text, message):
         pytest.param({"preset": "paper", "time_limit": -1}, "time_limit=-1", id="a limit in the past"),
         pytest.param({"preset": "paper", "clamp": [1, 0]}, "low < high", id="a clamp upside down"),
         pytest.param({"preset": "paper", "clamp": 5}, "low < high", id="half a clamp"),
-        pytest.param({"preset": "paper", "tasks": {"refusal": 1}}, "refusal.*prompt, response", id="an unknown task"),
+        pytest.param({"preset": "paper", "tasks": {"category": 1}}, "category.*prompt, response", id="an unknown task"),
         pytest.param({"preset": "paper", "tasks": {"prompt": -1}}, "prompt=-1", id="a negative weight of a task"),
     ],
 )

@@ -28,7 +28,7 @@ def picture(width, height, colour=RED):
     return encode_png(Image.new("RGB", (width, height), colour))
 
 
-@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("task", [Task.PROMPT, Task.RESPONSE])
 @pytest.mark.parametrize(
     ("first", "second", "joint"),
     [

@@ -33,8 +33,8 @@ def sample(prompt_label=H, response_label=U, response="b", reasoning="step"):
     return Sample("s", "test", "a", response, labels=labels, reasoning=reasoning)
 
 
-@pytest.mark.parametrize("prompt_label", list(Label))
-@pytest.mark.parametrize("response_label", list(Label))
+@pytest.mark.parametrize("prompt_label", [H, U])
+@pytest.mark.parametrize("response_label", [H, U])
 def test_a_target_parses_to_its_own_labels(prompt_label, response_label):
     item = sample(prompt_label, response_label)
     assert GUARD.parse(GUARD.target(item)) == Verdict(item.labels, "step", well_formed=True)
@@ -141,7 +141,7 @@ def test_a_megabyte_is_parsed_at_once(text):
 def holds(text):
     outcome = GUARD.parse(text)
     if isinstance(outcome, Verdict):
-        return set(outcome.labels) == set(Task) and all(text.count(tag) == 1 for tag in FRAGMENTS[:4]) >= (
+        return set(outcome.labels) == set(GUARD.tasks) and all(text.count(tag) == 1 for tag in FRAGMENTS[:4]) >= (
             outcome.well_formed
         )
     return isinstance(outcome.reason, FailureReason)

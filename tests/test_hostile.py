@@ -46,7 +46,7 @@ def test_no_reward_pays_a_hostile_answer_more_than_a_good_one(name, kind):
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_label_that_is_not_known_changes_no_reward(name):
     reward, known = REWARDS[name], {Task.PROMPT: Label.HARMFUL}
-    answers = [GOOD.replace(": unharmful", f": {label}") for label in Label]
+    answers = [GOOD.replace(": unharmful", f": {label}") for label in (Label.HARMFUL, Label.UNHARMFUL)]
     lengths = {"reasoning_tokens": 40, "characters": 300}
     one, other = (reward(text, known, **lengths) for text in answers)
     assert one == other

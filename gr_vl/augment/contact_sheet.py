@@ -40,7 +40,7 @@ def _cell(sample: Sample) -> Image.Image:
         pen.multiline_text(
             (MARGIN, MARGIN), _lines(sample.prompt, 44, 16), fill="black", font=ImageFont.load_default(12)
         )
-    for offset, task in enumerate(Task):
+    for offset, task in enumerate((Task.PROMPT, Task.RESPONSE)):
         label = sample.labels.get(task)
         place = (MARGIN + offset * inner // 2, CELL + 46)
         pen.text(place, f"{task}: {label or 'unknown'}", fill=COLOURS[label], font=ImageFont.load_default(13))

@@ -85,7 +85,7 @@ def two_tasks(trace: str) -> tuple[str, dict[Task, Label]]:
     refusal, response = starts.get("2", -1), starts.get("3", -1)
     if not 0 < refusal < response:
         raise DataError("the reasoning lacks a section that the two tasks need")
-    if any(task not in labels for task in Task):
+    if any(task not in labels for task in _TASKS.values()):
         raise DataError("the reasoning ends without a label for each task")
     if re.search(r"</?(?:think|result)>", trace):
         raise DataError("the reasoning contains a tag of the target grammar")
@@ -141,7 +141,7 @@ def _sample(row: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any]]) ->
     known = prompts.get(match[1].strip())
     if known is None:
         raise DataError("the prompt is not in prompts.json")
-    if row["output"] not in set(Label):
+    if row["output"] not in ("harmful", "unharmful"):
         raise DataError(f"the label {row['output']!r} is neither harmful nor unharmful")
     request = Label.HARMFUL if known["type"].startswith("contrast_") else Label.UNHARMFUL
     return Sample(

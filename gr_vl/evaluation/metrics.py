@@ -37,8 +37,8 @@ class Judged:
     @property
     def truth(self) -> dict[Task, Label]:
         """The labels that are measured: those that are known, and of the response only if there is one."""
-        absent = Task.RESPONSE if self.sample.response is None else None
-        return {task: label for task, label in self.sample.labels.items() if task is not absent}
+        absent = (Task.RESPONSE, Task.REFUSAL) if self.sample.response is None else ()
+        return {task: label for task, label in self.sample.labels.items() if task not in absent}
 
     @property
     def right(self) -> bool:
@@ -212,9 +212,9 @@ def _cell(item: Judged, task: Task, unparsable: str) -> int:
         said = item.outcome.labels.get(task)
     if said is None:
         return _UNSCORED
-    if truth is Label.HARMFUL:
-        return _TP if said is Label.HARMFUL else _FN
-    return _FP if said is Label.HARMFUL else _TN
+    if truth is task.positive:
+        return _TP if said is truth else _FN
+    return _TN if said is truth else _FP
 
 
 def _scores(cells: _Cells) -> Scores:

@@ -24,7 +24,7 @@ from gr_vl.evaluation.run_folder import (
     model_name,
     read_object,
 )
-from gr_vl.schema import Modality
+from gr_vl.schema import Modality, Task
 
 Panels = dict[str, tuple[str, ...]]
 SFT_PANELS: Panels = {
@@ -114,13 +114,20 @@ def _context(folder: RunFolder) -> dict[str, Any]:
         "tables": {split: _rows(models) for split, models in folder.evaluations.items()},
         "evaluations": next(iter(folder.evaluations.values()), {}),
         "split": next(iter(folder.evaluations), None),
-        "tasks": TASKS,
+        "tasks": _measured(folder),
         "modalities": tuple(Modality),
         "panels": panels,
         "corpora": corpora,
         "mining": _mining(folder.path),
         "groups": _transcripts(folder),
     }
+
+
+def _measured(folder: RunFolder) -> tuple[Task, ...]:
+    """The tasks that any split has labels for; those of every corpus when there is none."""
+    results = [result for models in folder.evaluations.values() for result in models.values()]
+    found = tuple(task for task in TASKS if any(result.overall[task].n for result in results))
+    return found or (Task.PROMPT, Task.RESPONSE)
 
 
 def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:

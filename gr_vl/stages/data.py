@@ -1,13 +1,16 @@
 """Write the corpus: train, validation and test splits, with their counts by modality and class."""
 
-import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import dialects
 from gr_vl.data import demo, io, xstest
+from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample, Task
 
@@ -17,14 +20,15 @@ SPLITS = ("train", "validation", "test")
 def run(config: DictConfig) -> dict[str, Any]:
     """Build or bring the splits; returns their counts."""
     settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
+    dialect = dialects.get(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
         for split in SPLITS:
-            io.read(Path(settings.folder) / f"{split}.parquet")
-            shutil.copyfile(Path(settings.folder) / f"{split}.parquet", folder / f"{split}.parquet")
+            samples = io.iterate(Path(settings.folder) / f"{split}.parquet")
+            io.write(folder / f"{split}.parquet", _questions(samples, dialect))
         return {split: count(io.read(folder / f"{split}.parquet")) for split in SPLITS}
     sizes = {split: int(settings[split]) for split in SPLITS}
-    splits, quarantined = _build(settings, config.gr_vl.seed, sizes)
+    splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
     for split in SPLITS:
         if not splits[split]:
             raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
@@ -32,12 +36,26 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
 
 
-def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+def _questions(samples: Iterable[Sample], dialect: Dialect) -> Iterator[Sample]:
+    """What the guard is asked: a sample for each question of its dialect, with the labels that the answer settles."""
+    for sample in samples:
+        for question, tasks in dialect.questions(sample):
+            labels, taught = (
+                {task: label for task, label in known.items() if task in tasks}
+                for known in (question.labels, question.taught or {})
+            )
+            yield replace(question, labels=labels, taught=taught or None)
+
+
+def _build(
+    settings: DictConfig, seed: int, sizes: dict[str, int], dialect: Dialect
+) -> tuple[dict[str, list[Sample]], dict[str, int]]:
     if settings.source == "demo":
-        return demo.build(seed, sizes), {}
+        return demo.build(seed, sizes, dialect.tasks), {}
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
+    splits = {split: list(_questions(samples, dialect)) for split, samples in splits.items()}
     return splits, dict(Counter(reason for _, reason in loaded.quarantined))
 
 

@@ -8,9 +8,11 @@ Wordiness. After each task it repeats itself in a second step with probability `
 """
 
 import random
+from collections.abc import Sequence
 
 from gr_vl.data.demo import rulebook
 from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
+from gr_vl.schema import Task
 
 OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4]
 MISREAD = 0.6
@@ -23,10 +25,10 @@ def opinion(rng: random.Random) -> Forbids:
     return lambda thing: rulebook.forbids(thing) or thing in misread
 
 
-def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random) -> str:
-    """Markdown reasoning that follows from `forbids`, with redundant steps now and then."""
+def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random, tasks: Sequence[Task]) -> str:
+    """Markdown reasoning about each task that follows from `forbids`, with redundant steps now and then."""
     lines = []
-    for number, finding in enumerate((_request(exchange, forbids), _response(exchange, forbids)), start=1):
+    for number, finding in enumerate((_FINDINGS[task](exchange, forbids) for task in tasks), start=1):
         lines += [f"# Task {number}", "## Reasoning Step 1", finding]
         if rng.random() < REPEAT:
             lines += ["## Reasoning Step 2", f"To say it again: {finding[0].lower()}{finding[1:]}"]
@@ -44,6 +46,15 @@ def _response(exchange: Exchange, forbids: Forbids) -> str:
     if exchange.act is Act.REFUSE:
         return "The response refuses."
     return f"The response helps with {_rated(exchange.subject, forbids)}."
+
+
+def _completion(exchange: Exchange, forbids: Forbids) -> str:
+    if exchange.act is None:
+        return "Nobody answers."
+    return "The answer says no." if exchange.act is Act.REFUSE else "The answer gives help."
+
+
+_FINDINGS = {Task.PROMPT: _request, Task.RESPONSE: _response, Task.REFUSAL: _completion}
 
 
 def _rated(thing: str, forbids: Forbids) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import dialects
-from gr_vl.augment import concat, mining, pairs
+from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
 from gr_vl.data import io
@@ -100,6 +100,40 @@ def _sft(config: DictConfig, files: bool) -> Facts:
     _rows(config.data.val_files, files)
     steps = _steps(config, _rows(config.data.train_files, files))
     return {"steps": steps, "sequences a step": config.data.train_batch_size, "slots": slots}
+
+
+def _subset(config: DictConfig, files: bool) -> Facts:
+    _rows(config.gr_vl.subset.corpus, files)
+    return {"subsets": list(config.gr_vl.subset.without)}
+
+
+def _pairs(config: DictConfig, files: bool) -> Facts:
+    settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
+    preference.pairs([], [], dialect, choice=settings.choice, seed=0)
+    preference.weighted([], settings.gamma)
+    _rows(settings.corpus, files)
+    return {"choice": settings.choice, "gamma": settings.gamma, "guards": 1 + len(settings.reduced)}
+
+
+def _dpo(config: DictConfig, files: bool) -> Facts:
+    slots, micro = _slots(config), "data.micro_batch_size_per_gpu"
+    _positive(config, "data.train_batch_size", micro, "data.max_length")
+    _divides(config, micro, 2, "an answer and its rival stay together")
+    _divides(
+        config,
+        "data.train_batch_size",
+        slots * (config.data.micro_batch_size_per_gpu // 2),
+        "slots x pairs of a micro-batch",
+    )
+    for key in ("trainer.balance_batch", "data.use_dynamic_bsz"):
+        if OmegaConf.select(config, key):
+            raise ConfigError(f"{key}=true would part an answer from its rival; use false")
+    for key in ("gr_vl.dpo.beta", "gr_vl.dpo.sft_weight"):
+        if OmegaConf.select(config, key) < 0:
+            raise ConfigError(f"{key}={OmegaConf.select(config, key)} must be at least 0; the paper's are 0.01 and 2")
+    _model(config.model.path, files)
+    steps = _steps(config, _rows(config.data.train_files, files))
+    return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 
 
 def _rl(config: DictConfig, files: bool) -> Facts:
@@ -209,7 +243,10 @@ _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {
     "data": _data,
     "base": _base,
     "sft": _sft,
+    "subset": _subset,
     "mine": _mine,
+    "pairs": _pairs,
+    "dpo": _dpo,
     "concat": _concat,
     "rl": _rl,
     "eval": _eval,

@@ -59,11 +59,13 @@ def _model(path: str, files: bool) -> None:
 
 def _data(config: DictConfig, files: bool) -> Facts:
     data = config.gr_vl.data
-    known = ("demo", "xstest", "parquet")
+    known = ("demo", "demo_policy", "xstest", "parquet")
     if data.source not in known:
         raise ConfigError(f"gr_vl.data.source={data.source!r} is unknown; use one of: {', '.join(known)}")
     _positive(config, "gr_vl.data.train", "gr_vl.data.validation", "gr_vl.data.test")
-    if data.source != "demo" and files and not Path(str(data.folder)).is_dir():
+    if data.source == "demo_policy" and not 0 <= data.policy_shift <= 1:
+        raise ConfigError(f"gr_vl.data.policy_shift={data.policy_shift} must lie in [0, 1]; use 0.8")
+    if data.source in ("xstest", "parquet") and files and not Path(str(data.folder)).is_dir():
         raise DataError(f"gr_vl.data.folder={data.folder}: no such folder; source={data.source} reads its files there")
     return {"source": data.source}
 

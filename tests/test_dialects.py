@@ -167,3 +167,18 @@ def test_labels_of_tasks_that_the_grammar_lacks_are_left_out(name):
 def test_a_sample_that_is_no_target_is_named(name, change):
     with pytest.raises(DataError, match="sample 's'"):
         dialects.get(name).target(replace(ITEM, **change))
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_each_label_has_its_place_in_a_good_answer_and_none_without_a_verdict(name):
+    dialect, good = dialects.get(name), bad.GOOD[name]
+    words = {"rsafe": {Task.PROMPT: "unsafe", Task.RESPONSE: "unsafe"}}.get(name, bad.LABELS[name])
+    assert {task: good[slice(*place)] for task, place in dialect.places(good).items()} == words
+    assert not any(dialect.places(text) for text in bad.NO_VERDICT[name].values() if len(text) < 1000)
+
+
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_an_answer_states_the_labels_it_is_given(name):
+    dialect = dialects.get(name)
+    labels = dict.fromkeys(dialect.tasks, H) | ({Task.REFUSAL: C} if Task.REFUSAL in dialect.tasks else {})
+    assert dialect.parse(dialect.answer(labels, "step")) == Verdict(labels, "step", well_formed=True)

@@ -70,8 +70,29 @@ class GuardReasoner:
         labels = {**self.expected(sample), **(sample.taught or {})}
         if sample.reasoning is None or any(task not in labels for task in self.tasks):
             raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for every task")
+        return self.answer(labels, sample.reasoning.strip())
+
+    def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
+        """Reasoning, and the block that states these labels."""
         lines = [f"{name.capitalize()}: {labels[task]}" for name, task in _NAMES.items()]
-        return "\n".join([sample.reasoning.strip(), "", "---", "", "Answers:", *lines])
+        return "\n".join([reasoning, "", "---", "", "Answers:", *lines])
+
+    def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
+        """Where the word of each label stands; empty when `parse` finds no verdict."""
+        outcome = self.parse(text)
+        if isinstance(outcome, ParseFailure):
+            return {}
+        starts = [header.end() for header in _HEADER.finditer(text)]
+        found: dict[Task, tuple[int, int]] = {}
+        fallback: dict[Task, tuple[int, int]] = {}
+        for start, end in zip(reversed(starts), reversed([*starts[1:], len(text)]), strict=True):
+            for match in _LINE.finditer(text, start, end):
+                task, word = _NAMES[match[1].lower()], match[2].lower()
+                if word == outcome.labels[task]:
+                    found.setdefault(task, match.span(2))
+                elif word == "none":
+                    fallback.setdefault(task, match.span(2))
+        return fallback | found
 
     def parse(self, text: str) -> Verdict | ParseFailure:
         """For each task the label of the last block of answers that decides it, or the reason why there is none.

@@ -101,7 +101,23 @@ class RSafe:
         labels = {**sample.labels, **(sample.taught or {})}
         if sample.reasoning is None or asked not in labels:
             raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for its {asked}")
-        return f"<think>\n{sample.reasoning.strip()}\n</think>\n{_BOX}{_WORDS[labels[asked]]}}}"
+        return self.answer({asked: labels[asked]}, sample.reasoning.strip())
+
+    def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
+        """Reasoning, and the box that states the labels' common word. DataError when they differ: one box says one."""
+        words = {_WORDS[label] for label in labels.values()}
+        if len(words) != 1:
+            raise DataError(f"labels={dict(labels)} are no single verdict; ask one question at a time")
+        return f"<think>\n{reasoning}\n</think>\n{_BOX}{words.pop()}}}"
+
+    def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
+        """Where the word in the box stands, for both tasks; empty when `parse` finds no verdict."""
+        if isinstance(self.parse(text), ParseFailure):
+            return {}
+        start = text.rfind(_BOX) + len(_BOX)
+        word = text[start : text.find("}", start)]
+        begin = start + len(word) - len(word.lstrip())
+        return dict.fromkeys(self.tasks, (begin, begin + len(word.strip())))
 
     def parse(self, text: str) -> Verdict | ParseFailure:
         r"""The verdict of the last box after the reasoning, or the reason why there is none.

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from gr_vl import dialects
 from gr_vl.data import demo, io, xstest
+from gr_vl.data.demo import policies
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample, Task
@@ -50,6 +51,8 @@ def _questions(samples: Iterable[Sample], dialect: Dialect) -> Iterator[Sample]:
 def _build(
     settings: DictConfig, seed: int, sizes: dict[str, int], dialect: Dialect
 ) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    if settings.source == "demo_policy":
+        return policies.build(seed, sizes, settings.policy_shift), {}
     if settings.source == "demo":
         return demo.build(seed, sizes, dialect.tasks), {}
     loaded = xstest.load(Path(settings.folder))

@@ -60,7 +60,7 @@ def collate(batch: list[list[Row]]) -> Any:
     return SFTTensorCollator(DatasetPadMode.NO_PADDING)([item for pair in batch for item in pair])
 
 
-def _row_sums(log_probs: torch.Tensor, data: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _row_sums(log_probs: Any, data: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of each row's answer, and its number of tokens."""
     lengths = log_probs.offsets().diff()
     # A token's log-probability stands where the token before it stands.
@@ -113,6 +113,8 @@ class _Averaged:
 
 class PreferenceTrainer(SFTTrainer):
     """verl's SFT trainer under Ray with pairs for rows."""
+
+    training_client: Any
 
     def _build_dataloader(self) -> None:
         super()._build_dataloader()

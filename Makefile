@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 RECIPE ?= guardreasoner_vl
 MODEL ?= tiny
 RUN ?= runs/$(RECIPE)_$(MODEL)
+DEMO := $(if $(filter guardreasoner_vl,$(RECIPE)),runs/demo,runs/demo_$(RECIPE))
 SEED ?= 1
 GRID ?= paper
 ARGS ?=
@@ -12,7 +13,7 @@ export OMP_NUM_THREADS ?= 2
 
 BIN := .venv/bin
 READY := .venv/ready
-STAGES := data base sft mine concat rl eval
+STAGES := data base subset sft mine pairs dpo concat rl eval
 GR_VL := $(BIN)/gr-vl
 # With a cluster's dashboard in RAY_ADDRESS, stages run there as Ray jobs.
 SUBMIT := $(if $(RAY_ADDRESS),submit)
@@ -23,7 +24,7 @@ COMMON = $(RECIPE) model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
 help: ## List the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 	@echo "  make STAGE                    one stage: $(STAGES) rl_eco"
-	@echo "Variables: RECIPE=$(RECIPE) MODEL=tiny|3b|7b RUN=DIR SEED=N ARGS='key=value ...'"
+	@echo "Variables: RECIPE=$(RECIPE) MODEL=tiny|1b|3b|7b|8b RUN=DIR SEED=N ARGS='key=value ...'"
 	@echo "With RAY_ADDRESS=http://HOST:8265 a stage runs there as a Ray job (docs/cluster.md)."
 
 setup: $(READY) ## Make .venv with everything pinned (CPU or GPU, one package index)
@@ -37,12 +38,12 @@ $(READY): pyproject.toml constraints.txt
 
 UV := 0.13.8
 
-demo: $(READY) ## The whole pipeline on CPU: corpus, tiny model, SFT, mining, RL, RL-Eco, evaluation, report
-	$(GR_VL) pipeline $(RECIPE) model=tiny run=runs/demo seed=$(SEED) $(ARGS)
+demo: $(READY) ## The whole pipeline on CPU with its report: RECIPE=guardreasoner_vl|guardreasoner|rsafe
+	$(GR_VL) pipeline $(RECIPE) model=tiny run=$(DEMO) seed=$(SEED) $(ARGS)
 
 seeds: $(READY) ## The demo for three seeds, and a table of them
-	for seed in 1 2 3; do $(GR_VL) pipeline $(RECIPE) model=tiny run=runs/demo_seed$$seed seed=$$seed $(ARGS) || exit $$?; done
-	$(GR_VL) compare runs/demo_seed1 runs/demo_seed2 runs/demo_seed3
+	for seed in 1 2 3; do $(GR_VL) pipeline $(RECIPE) model=tiny run=$(DEMO)_seed$$seed seed=$$seed $(ARGS) || exit $$?; done
+	$(GR_VL) compare $(DEMO)_seed1 $(DEMO)_seed2 $(DEMO)_seed3
 
 ablate: $(READY) ## A grid of variants times seeds, compared: GRID=paper|clip|length or a file
 	$(GR_VL) ablate $(GRID) $(ARGS)

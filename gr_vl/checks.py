@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gr_vl import dialects, memory
-from gr_vl.augment import concat, mining, pairs
+from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
 from gr_vl.data import io
@@ -68,11 +68,13 @@ def _model(path: str, files: bool) -> None:
 
 def _data(config: DictConfig, files: bool) -> Facts:
     data = config.gr_vl.data
-    known = ("demo", "xstest", "parquet")
+    known = ("demo", "demo_policy", "xstest", "parquet")
     if data.source not in known:
         raise ConfigError(f"gr_vl.data.source={data.source!r} is unknown; use one of: {', '.join(known)}")
     _positive(config, "gr_vl.data.train", "gr_vl.data.validation", "gr_vl.data.test")
-    if data.source != "demo" and files and not Path(str(data.folder)).is_dir():
+    if data.source == "demo_policy" and not 0 <= data.policy_shift <= 1:
+        raise ConfigError(f"gr_vl.data.policy_shift={data.policy_shift} must lie in [0, 1]; use 0.8")
+    if data.source in ("xstest", "parquet") and files and not Path(str(data.folder)).is_dir():
         raise DataError(f"gr_vl.data.folder={data.folder}: no such folder; source={data.source} reads its files there")
     return {"source": data.source}
 
@@ -138,6 +140,40 @@ def _holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
     value = OmegaConf.select(config, key)
     if value < tokens:
         raise ConfigError(f"{key}={value} is less than {need} = {tokens}, one sequence; raise it to {tokens}")
+
+
+def _subset(config: DictConfig, files: bool) -> Facts:
+    _rows(config.gr_vl.subset.corpus, files)
+    return {"subsets": list(config.gr_vl.subset.without)}
+
+
+def _pairs(config: DictConfig, files: bool) -> Facts:
+    settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
+    preference.pairs([], [], dialect, choice=settings.choice, seed=0)
+    preference.weighted([], settings.gamma)
+    _rows(settings.corpus, files)
+    return {"choice": settings.choice, "gamma": settings.gamma, "guards": 1 + len(settings.reduced)}
+
+
+def _dpo(config: DictConfig, files: bool) -> Facts:
+    slots, micro = _slots(config), "data.micro_batch_size_per_gpu"
+    _positive(config, "data.train_batch_size", micro, "data.max_length")
+    _divides(config, micro, 2, "an answer and its rival stay together")
+    _divides(
+        config,
+        "data.train_batch_size",
+        slots * (config.data.micro_batch_size_per_gpu // 2),
+        "slots x pairs of a micro-batch",
+    )
+    for key in ("trainer.balance_batch", "data.use_dynamic_bsz"):
+        if OmegaConf.select(config, key):
+            raise ConfigError(f"{key}=true would part an answer from its rival; use false")
+    for key in ("gr_vl.dpo.beta", "gr_vl.dpo.sft_weight"):
+        if OmegaConf.select(config, key) < 0:
+            raise ConfigError(f"{key}={OmegaConf.select(config, key)} must be at least 0; the paper's are 0.01 and 2")
+    _model(config.model.path, files)
+    steps = _steps(config, _rows(config.data.train_files, files))
+    return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 
 
 def _rl(config: DictConfig, files: bool) -> Facts:
@@ -270,7 +306,10 @@ _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {
     "data": _data,
     "base": _base,
     "sft": _sft,
+    "subset": _subset,
     "mine": _mine,
+    "pairs": _pairs,
+    "dpo": _dpo,
     "concat": _concat,
     "rl": _rl,
     "eval": _eval,

@@ -39,6 +39,9 @@ STAGES = {
     "base": "Build the base model that nothing has to be downloaded for.",
     "sft": "Cold-start SFT on reasoning.",
     "mine": "Rejection sampling: keep what the guard gets wrong.",
+    "subset": "Training corpora that lack some sources, for an ensemble (GuardReasoner).",
+    "pairs": "Pairs of right and wrong answers to hard samples.",
+    "dpo": "DPO on those pairs, weighted by their hardness.",
     "concat": "Add safety-aware pairs to the hard samples.",
     "rl": "Online RL: GRPO, shrinking clip range, length-aware safety reward (config=rl_eco for Eco).",
 }

@@ -38,7 +38,7 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """What it does: data, base, sft, mine, concat, rl or eval."""
+        """What it does: one of `stages.KINDS`."""
         return str(self.config.gr_vl.kind)
 
     @property
@@ -73,8 +73,9 @@ def recipe_folder(recipe: str) -> Path:
 
 
 def models(recipe: str, stage: str) -> list[str]:
-    """The overlays that a stage of a recipe has."""
-    return sorted(path.stem for path in (recipe_folder(recipe) / stage).glob("*.yaml"))
+    """The overlays that a stage of a recipe has: its own, or those of the stage that it builds on."""
+    folder = recipe_folder(recipe)
+    return sorted(path.stem for path in (folder / _groups(folder, stage)[-1]).glob("*.yaml"))
 
 
 def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
@@ -137,7 +138,8 @@ def _groups(folder: Path, name: str) -> list[str]:
     """The stages whose overlays take part: the stage itself and those that it builds on."""
     defaults = OmegaConf.load(folder / f"{name}.yaml").defaults
     parents = [item for item in defaults if isinstance(item, str) and (folder / item).is_dir()]
-    return [*(group for parent in parents for group in _groups(folder, parent)), name]
+    own = [name] if (folder / name).is_dir() else []
+    return [*(group for parent in parents for group in _groups(folder, parent)), *own]
 
 
 def _stages(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from PIL import Image
 from gr_vl.data import images
 from gr_vl.data.text import whole
 from gr_vl.dialects import Dialect, Message
+from gr_vl.errors import DataError
 from gr_vl.schema import Label, Sample, Task
 
 
@@ -36,7 +37,7 @@ PROBES = ((1, 1), (28, 28), (84, 84), (150, 40), (60, 300), (640, 480), (1024, 1
 
 
 class Encoder:
-    """Applies a dialect and a processor's chat template.
+    """Applies a dialect and the chat template of a processor, or of the tokenizer of a model that reads text alone.
 
     Whoever writes a control token such as `<|im_end|>` has written its letters: they cannot end their turn, speak for
     another or claim an image. A space after its first letter makes it so in the text itself, since text is what verl
@@ -46,7 +47,8 @@ class Encoder:
 
     def __init__(self, processor: Any, dialect: Dialect) -> None:
         self.processor, self.dialect = processor, dialect
-        control = [str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special]
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        control = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.control_words = sorted({*control, *PROCESSOR_WORDS}, key=lambda word: (-len(word), word))
         """What a text may not say, the longest first."""
         self._control = re.compile("|".join(map(re.escape, self.control_words)))
@@ -55,15 +57,17 @@ class Encoder:
         """The dialect's messages with decoded images in place of the place holders."""
         pictures = map(images.decode, sample.images)
         messages = self._messages(sample)
-        for message in messages:
-            for part in message["content"]:
-                if part["type"] == "image":
-                    part["image"] = next(pictures)
+        for part in (part for message in messages for part in message["content"] if sample.images):
+            if part["type"] == "image":
+                part["image"] = next(pictures)
         return messages
 
     def prompt(self, sample: Sample) -> Encoded:
         """The prompt up to where the guard begins to write."""
         messages = self.messages(sample)
+        if not self.sees:
+            ids = self.tokenizer(self._render(messages), add_special_tokens=False)["input_ids"]
+            return Encoded(ids, len(ids), [], {})
         pictures = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
         features = dict(self.processor(text=[self._render(messages)], images=pictures or None, return_tensors="pt"))
         ids = features["input_ids"][0].tolist()
@@ -72,22 +76,29 @@ class Encoder:
 
     def with_target(self, sample: Sample) -> Encoded:
         """The prompt, the dialect's target and the end token."""
-        prompt = self.prompt(sample)
-        tokenizer = self.processor.tokenizer
-        target = tokenizer(self._plain(self.dialect.target(sample)), add_special_tokens=False)["input_ids"]
-        ids = [*prompt.ids, *target, tokenizer.eos_token_id]
+        return self.with_answer(self.prompt(sample), self.dialect.target(sample))
+
+    def with_answer(self, prompt: Encoded, text: str, *, ended: bool = True) -> Encoded:
+        """The prompt and an answer, with the end token unless a limit cut the answer off."""
+        answer = self.tokenizer(self._plain(text), add_special_tokens=False)["input_ids"]
+        ids = [*prompt.ids, *answer, *([self.tokenizer.eos_token_id] if ended else [])]
         return Encoded(ids, prompt.prompt_length, prompt.images, prompt.features)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model reads images."""
+        return self.processor is not self.tokenizer
 
     def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
         """Tokens of each row, with its target or without. Of images the headers are read, nothing is decoded."""
         rows = [self._render(self._messages(sample)) for sample in samples]
         if targets:
-            end = self.processor.tokenizer.eos_token
+            end = self.tokenizer.eos_token
             rows = [
                 f"{row}{self._plain(self.dialect.target(sample))}{end}"
                 for row, sample in zip(rows, samples, strict=True)
             ]
-        tokens = self.processor.tokenizer(rows, add_special_tokens=False)["input_ids"] if rows else []
+        tokens = self.tokenizer(rows, add_special_tokens=False)["input_ids"] if rows else []
         return [
             len(ids) + self.visual_tokens(sample) - len(sample.images)
             for ids, sample in zip(tokens, samples, strict=True)
@@ -113,7 +124,12 @@ class Encoder:
             for part in message["content"]:
                 if part["type"] == "text":
                     part["text"] = self._plain(part["text"])
-        return messages
+        if self.sees:
+            return messages
+        if sample.images:
+            raise DataError(f"sample {sample.id!r} has an image, and the model reads text alone; leave it out")
+        # Templates of such models know no parts.
+        return [message | {"content": "".join(part["text"] for part in message["content"])} for message in messages]
 
     def _plain(self, text: str) -> str:
         """The text with a space inside every control token, which leaves its letters readable and its power gone."""

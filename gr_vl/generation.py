@@ -75,7 +75,7 @@ class Generator:
             },
             image_data=prompt.images or None,
         )
-        tokenizer, ids = self.encoder.processor.tokenizer, list(output.token_ids)
+        tokenizer, ids = self.encoder.tokenizer, list(output.token_ids)
         finished = bool(ids) and ids[-1] == tokenizer.eos_token_id
         text = tokenizer.decode(ids, skip_special_tokens=True)
         return Answer(sample.id, index, text, len(ids), reasoning_tokens(tokenizer, ids), finished)

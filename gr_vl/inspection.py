@@ -1,5 +1,6 @@
 """`gr-vl check`: what a recipe amounts to, before anything is loaded."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -7,9 +8,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from gr_vl import checks, compose
+from gr_vl import checks, compose, dialects
 from gr_vl.clipping import STILL, ClipSchedule
-from gr_vl.schema import Label, Task
+from gr_vl.schema import Sample
 from rewards import SafetyReward
 
 MOST = 0.5
@@ -22,7 +23,7 @@ def show(recipe: str, overrides: list[str], console: Console) -> None:
     """Compose and check every stage of every model, and print what was found. Raises the first error."""
     named = [item.split("=", 1)[1] for item in overrides if item.startswith("model=")]
     others = [item for item in overrides if not item.startswith("model=")]
-    for model in named or compose.models(recipe, "rl"):
+    for model in named or compose.models(recipe, "pipeline"):
         table = Table("stage", "what it amounts to", title=f"{recipe}, model={model}", title_justify="left")
         schedules, rows = [], None
         names = compose.pipeline(recipe, [f"model={model}"])
@@ -86,16 +87,18 @@ def _advice(clip: ClipSchedule, steps: int) -> str:
 
 
 def _show_reward(name: str, settings: dict[str, Any], dialect: str, console: Console) -> None:
-    """Three answers of one group at each length, with 25 tokens of result and four characters a token."""
-    reward = SafetyReward.from_config(settings, dialect)
-    labels = dict.fromkeys(Task, Label.HARMFUL)
-    said = [("harmful", "harmful"), ("harmful", "unharmful"), ("unharmful", "unharmful")]
-    texts = ["<think>.</think><result>Answers:\nRequest: {}\nResponse: {}</result>".format(*pair) for pair in said]
+    """From all right to none right in one group, with 25 tokens of result and four characters a token."""
+    reward, grammar = SafetyReward.from_config(settings, dialect), dialects.get(dialect)
+    question, tasks = grammar.questions(Sample("", "", "a", "b", reasoning="."))[-1]
+    labels = {task: task.positive for task in tasks}
+    said = [labels | {task: task.positive.opposite for task in tasks[right:]} for right in range(len(tasks), -1, -1)]
+    texts = [grammar.target(replace(question, reasoning=".", labels=each)) for each in said]
     columns = []
     for tokens in (reward.budget // 16, reward.budget // 2, reward.budget):
         read = partial(reward.read, labels=labels, reasoning_tokens=tokens, output_tokens=tokens + 25)
         columns.append(reward.score_group([read(text, characters=4 * (tokens + 25)) for text in texts]))
     table = Table("answer", "short", "half the budget", "the budget", title=f"{name}: reward", title_justify="left")
-    for right, row in zip((2, 1, 0), zip(*columns, strict=True), strict=True):
-        table.add_row(f"{right} of 2 right", *(f"{got.total:.3g}" for got in row))
+    for row in zip(*columns, strict=True):
+        right = sum(row[0].correct.values())
+        table.add_row(f"{right} of {len(tasks)} right", *(f"{got.total:.3g}" for got in row))
     console.print(table)

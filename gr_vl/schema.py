@@ -68,6 +68,8 @@ class Sample:
     """A teacher's step-by-step reasoning: the target of cold-start SFT."""
     taught: Mapping[Task, Label] | None = None
     """Labels that the teacher's reasoning ends in, when they differ from the truth; SFT targets state these."""
+    policy: str | None = None
+    """The rules to judge by, one a line; None for the dialect's own. Dialects without a policy ignore it."""
 
     @property
     def modality(self) -> Modality:

@@ -66,7 +66,9 @@ def with_settings(name, model, settings):
         pytest.param("sft", {"trainer.n_gpus_per_node": 0}, ["=0", "at least 1"], id="sft: no slot"),
         pytest.param("sft", {"gr_vl.device": "tpu"}, ["='tpu'", "cpu, cuda"], id="sft: another device"),
         pytest.param("data", {"gr_vl.dialect": "llama"}, ["='llama'", "guardreasoner_vl"], id="data: no such dialect"),
-        pytest.param("data", {"gr_vl.data.source": "web"}, ["='web'", "demo, xstest, parquet"], id="data: no source"),
+        pytest.param(
+            "data", {"gr_vl.data.source": "web"}, ["='web'", "demo, demo_policy, xstest, parquet"], id="data: no source"
+        ),
         pytest.param("data", {"gr_vl.data.test": 0}, ["=0", "at least 1"], id="data: an empty split"),
         pytest.param("mine", {"gr_vl.mine.rule": "hard"}, ["='hard'", "all_wrong, any_wrong"], id="mine: no rule"),
         pytest.param("mine", {"gr_vl.mine.easy": 1.0}, ["=1.0", "[0, 1)", "use 0"], id="mine: easy samples alone"),

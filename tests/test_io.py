@@ -14,8 +14,10 @@ FULL = Sample(
     prompt="a question\0with a NUL, 日本語",
     response="",
     images=(b"\x89PNG", b"\0\xff"),
-    labels={Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL},
+    labels={Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL, Task.REFUSAL: Label.REFUSAL},
     reasoning="# Task 1\n\nstep",
+    taught={Task.REFUSAL: Label.COMPLIANCE},
+    policy="R1: one\nR2: two",
 )
 BARE = Sample(id="bare", source="test", prompt="")
 
@@ -74,8 +76,16 @@ def test_missing_columns_are_listed(tmp_path):
         io.read(path)
 
 
-@pytest.mark.parametrize("column", ["prompt_label", "response_label"])
-def test_a_bad_label_is_found_by_its_row(tmp_path, column):
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("prompt_label", "harmful or unharmful"),
+        ("response_label", "harmful or unharmful"),
+        ("refusal_label", "refusal or compliance"),
+        ("taught_refusal_label", "refusal or compliance"),
+    ],
+)
+def test_a_bad_label_is_found_by_its_row(tmp_path, column, words):
     path = table(tmp_path / "corpus.parquet", **{column: "dubious"})
-    with pytest.raises(DataError, match=r"corpus\.parquet: row 1: 'dubious'.*harmful or unharmful"):
+    with pytest.raises(DataError, match=rf"corpus\.parquet: row 1: 'dubious'.*{words}"):
         io.read(path)

@@ -174,7 +174,8 @@ def reading(said_prompt, said_response, well_formed, tokens):
 
 
 WEIGHT = st.floats(0.01, 100)
-READING = st.builds(reading, st.sampled_from(Label), st.sampled_from(Label), st.booleans(), st.integers(0, 700))
+HARM = st.sampled_from([Label.HARMFUL, Label.UNHARMFUL])
+READING = st.builds(reading, HARM, HARM, st.booleans(), st.integers(0, 700))
 
 
 @given(st.lists(READING, min_size=2, max_size=16), WEIGHT, WEIGHT, st.floats(0, 0.99))
@@ -189,7 +190,7 @@ def test_bounded_keeps_correctness_first_and_length_within_its_bound(group, prom
             assert safety != other or abs(total - against) <= size * gap + 1e-12
 
 
-@given(st.lists(st.integers(0, 700), min_size=2, max_size=16), st.sampled_from(Label), st.sampled_from(Label))
+@given(st.lists(st.integers(0, 700), min_size=2, max_size=16), HARM, HARM)
 def test_bounded_leaves_no_advantage_in_a_group_of_equal_correctness(tokens, said_prompt, said_response):
     group = [reading(said_prompt, said_response, True, count) for count in tokens]
     totals = [got.total for got in build("bounded").score_group(group)]

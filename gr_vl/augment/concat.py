@@ -39,11 +39,14 @@ def concatenate(
 ) -> Sample:
     """One sample made of two. Raises DataError that names the sample whose image cannot be decoded.
 
-    Labels are OR per task; an unknown label stays unknown unless the other part is harmful. Images of both parts are
+    Labels are OR per task; an unknown label stays unknown unless the other part is harmful. Whether a joint response is
+    a refusal is unknown, since it may refuse one part and not the other. Images of both parts are
     merged to one picture; the images of a single part are kept byte for byte.
     """
     if text_mode not in TEXT_MODES:
         raise ConfigError(f"gr_vl.concat.text_mode={text_mode!r} is unknown; use one of: {', '.join(TEXT_MODES)}")
+    if a.policy != b.policy:
+        raise DataError(f"samples {a.id!r} and {b.id!r} are judged by different policies; join samples of one policy")
     prompt, response = _turns(a, b) if text_mode == "turns" else _transcripts(a, b)
     both = bool(a.images and b.images)
     return Sample(
@@ -53,6 +56,7 @@ def concatenate(
         response=response,
         images=(_merged(a, b, max_side, cache),) if both else a.images + b.images,
         labels=_joint_labels(a, b),
+        policy=a.policy,
     )
 
 

@@ -19,11 +19,10 @@ SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("response", pa.string()),
         ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-        ("prompt_label", pa.string()),
-        ("response_label", pa.string()),
+        *((f"{task}_label", pa.string()) for task in Task),
         ("reasoning", pa.string()),
-        ("taught_prompt_label", pa.string()),
-        ("taught_response_label", pa.string()),
+        *((f"taught_{task}_label", pa.string()) for task in Task),
+        ("policy", pa.string()),
     ]
 )
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
@@ -33,24 +32,22 @@ BATCH, BATCH_BYTES = 1024, 64 * 2**20
 READ = 128
 """Rows in memory at once when a corpus is read."""
 
-_LABEL_COLUMNS = {Task.PROMPT: "prompt_label", Task.RESPONSE: "response_label"}
-
 
 def to_row(sample: Sample) -> dict[str, Any]:
     """A sample as a row of `SCHEMA`; lone surrogates in its texts become U+FFFD."""
     row: dict[str, Any] = {}
-    for name in ("id", "source", "prompt", "response", "reasoning"):
+    for name in ("id", "source", "prompt", "response", "reasoning", "policy"):
         text = getattr(sample, name)
         row[name] = None if text is None else whole(text)
     row["images"] = [{"bytes": image, "path": None} for image in sample.images]
-    for task, column in _LABEL_COLUMNS.items():
-        row[column] = sample.labels.get(task)
-        row[f"taught_{column}"] = (sample.taught or {}).get(task)
+    for task in Task:
+        row[f"{task}_label"] = sample.labels.get(task)
+        row[f"taught_{task}_label"] = (sample.taught or {}).get(task)
     return row
 
 
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of the known words."""
+    """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of its task's words."""
     return Sample(
         id=row["id"],
         source=row["source"],
@@ -60,12 +57,13 @@ def from_row(row: Mapping[str, Any]) -> Sample:
         labels=_labels(row),
         reasoning=row["reasoning"],
         taught=_labels(row, "taught_") or None,
+        policy=row["policy"],
     )
 
 
 def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
-    cells = {task: row[prefix + column] for task, column in _LABEL_COLUMNS.items()}
-    return {task: Label(cell) for task, cell in cells.items() if cell is not None}
+    cells = {task: row[f"{prefix}{task}_label"] for task in Task}
+    return {task: task.label(cell) for task, cell in cells.items() if cell is not None}
 
 
 class Writer:
@@ -126,7 +124,7 @@ def iterate(path: Path) -> Iterator[Sample]:
             try:
                 yield from_row(row)
             except ValueError as error:
-                raise DataError(f"{path}: row {number}: {error}; labels are harmful or unharmful") from None
+                raise DataError(f"{path}: row {number}: {error}") from None
             number += 1
 
 

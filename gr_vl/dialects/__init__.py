@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from gr_vl.dialects.guardreasoner import GuardReasoner
 from gr_vl.dialects.guardreasoner_vl import GuardReasonerVL
+from gr_vl.dialects.rsafe import RSafe
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
 
@@ -18,6 +20,10 @@ class Dialect(Protocol):
 
     def messages(self, sample: Sample) -> list[Message]:
         """The prompt as chat messages; image parts are place holders for `sample.images`, in order."""
+        ...
+
+    def questions(self, sample: Sample) -> list[tuple[Sample, tuple[Task, ...]]]:
+        """What has to be asked to judge an exchange: samples, answered one by one, and the tasks that each settles."""
         ...
 
     def target(self, sample: Sample) -> str:
@@ -41,7 +47,11 @@ class Dialect(Protocol):
         ...
 
 
-_DIALECTS: dict[str, Dialect] = {"guardreasoner_vl": GuardReasonerVL()}
+_DIALECTS: dict[str, Dialect] = {
+    "guardreasoner": GuardReasoner(),
+    "guardreasoner_vl": GuardReasonerVL(),
+    "rsafe": RSafe(),
+}
 
 
 def get(name: str) -> Dialect:

@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gr_vl.dialects.transcript import transcript
 from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
@@ -49,26 +50,19 @@ class GuardReasonerVL:
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction, then the transcript with the images right after its first line."""
-        images = [{"type": "image"} for _ in sample.images]
-        prompt = f"\n{sample.prompt}" if images and sample.prompt else sample.prompt
-        response = "None" if sample.response is None else sample.response
-        transcript = [
-            {"type": "text", "text": "Human user:\n"},
-            *images,
-            {"type": "text", "text": f"{prompt}\n\nAI assistant:\n{response}\n"},
-        ]
-        if not images:
-            transcript = [{"type": "text", "text": "".join(part["text"] for part in transcript)}]
         return [
             {"role": "system", "content": [{"type": "text", "text": INSTRUCTION}]},
-            {"role": "user", "content": transcript},
+            {"role": "user", "content": transcript(sample)},
         ]
+
+    def questions(self, sample: Sample) -> list[tuple[Sample, tuple[Task, ...]]]:
+        """One question settles every task."""
+        return [(sample, self.tasks)]
 
     def expected(self, sample: Sample) -> Mapping[Task, Label]:
         """Known labels; with nothing to judge, the response counts as unharmful (the paper's convention)."""
-        if sample.response is None:
-            return {**sample.labels, Task.RESPONSE: Label.UNHARMFUL}
-        return dict(sample.labels)
+        known = {task: label for task, label in sample.labels.items() if task in self.tasks}
+        return {**known, Task.RESPONSE: Label.UNHARMFUL} if sample.response is None else known
 
     def target(self, sample: Sample) -> str:
         """Reasoning and the result that it ends in. Raises DataError when reasoning or a label is missing."""

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 Counts = dict[str, Any]
 """What a stage tells about its work; it ends up in `stage.json` and in the report."""
 
-KINDS = ("data", "base", "sft", "mine", "concat", "rl", "eval")
+KINDS = ("data", "base", "subset", "sft", "mine", "pairs", "dpo", "concat", "rl", "eval")
 
 
 def runner(kind: str) -> Callable[[DictConfig], Counts]:

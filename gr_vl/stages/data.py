@@ -2,13 +2,17 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import dialects
 from gr_vl.data import demo, io, measured, xstest
+from gr_vl.data.demo import policies
+from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
 from gr_vl.schema import Sample, Task
 
@@ -18,17 +22,18 @@ SPLITS = ("train", "validation", "test")
 def run(config: DictConfig) -> dict[str, Any]:
     """Build or bring the splits; returns their counts."""
     settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
+    dialect = dialects.get(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
-        corpora = {split: Path(settings.folder) / f"{split}.parquet" for split in SPLITS}
-        counts = {split: count(io.iterate(corpus)) for split, corpus in corpora.items()}
-        for corpus in corpora.values():
-            for path in (corpus, measured.path_of(corpus)):
-                if path.is_file():
-                    shutil.copyfile(path, folder / path.name)
-        return counts
+        for split in SPLITS:
+            corpus = Path(settings.folder) / f"{split}.parquet"
+            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect))
+            known = measured.path_of(corpus)
+            if known.is_file():
+                shutil.copyfile(known, folder / known.name)
+        return {split: count(io.iterate(folder / f"{split}.parquet")) for split in SPLITS}
     sizes = {split: int(settings[split]) for split in SPLITS}
-    splits, quarantined = _build(settings, config.gr_vl.seed, sizes)
+    splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
     for split in SPLITS:
         if not splits[split]:
             raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
@@ -36,12 +41,28 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
 
 
-def _build(settings: DictConfig, seed: int, sizes: dict[str, int]) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+def _questions(samples: Iterable[Sample], dialect: Dialect) -> Iterator[Sample]:
+    """What the guard is asked: a sample for each question of its dialect, with the labels that the answer settles."""
+    for sample in samples:
+        for question, tasks in dialect.questions(sample):
+            labels, taught = (
+                {task: label for task, label in known.items() if task in tasks}
+                for known in (question.labels, question.taught or {})
+            )
+            yield replace(question, labels=labels, taught=taught or None)
+
+
+def _build(
+    settings: DictConfig, seed: int, sizes: dict[str, int], dialect: Dialect
+) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+    if settings.source == "demo_policy":
+        return policies.build(seed, sizes, settings.policy_shift), {}
     if settings.source == "demo":
-        return demo.build(seed, sizes), {}
+        return demo.build(seed, sizes, dialect.tasks), {}
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
+    splits = {split: list(_questions(samples, dialect)) for split, samples in splits.items()}
     return splits, dict(Counter(reason for _, reason in loaded.quarantined))
 
 

@@ -18,7 +18,7 @@ from gr_vl.stages.serve import serve
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Write the hard samples, every sample's errors, and the difficulty report."""
-    settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.run) / "mine"
+    settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.mine.folder)
     generator, request, kept = serve(config, folder)
     samples = _draw(io.read(kept.path), config.gr_vl.generation.samples, seed)
     k = request.answers

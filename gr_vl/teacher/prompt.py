@@ -17,7 +17,7 @@ from typing import Any
 from gr_vl.data import images
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
-from gr_vl.schema import Label, Sample
+from gr_vl.schema import Sample, Task
 from gr_vl.teacher.settings import Settings
 
 STEPS = 10
@@ -36,7 +36,7 @@ RULES = f"""\
 Rules:
 - Think step by step: one to {STEPS} steps a task, each the smallest that brings the thought forward, each on its own.
 - The reasoning must lead to the answers and never mention that they were given.
-- An answer is one word, harmful or unharmful.
+- An answer is one of the two words of its task.
 - Reply with exactly this form and nothing around it; the dots stand for your words:"""
 
 _SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
@@ -98,11 +98,12 @@ def _task(sample: Sample, dialect: Dialect, refused: Sequence[str]) -> str:
     known = dialect.expected(sample)
     lines = ["Right answers, task by task:"]
     for number, task in enumerate(dialect.tasks, start=1):
-        lines.append(f"Task {number}, {task} harmfulness: {known.get(task, 'not known, decide it yourself')}")
+        question = "refusal or compliance" if task is Task.REFUSAL else f"{task} harmfulness"
+        lines.append(f"Task {number}, {question}: {known.get(task, 'not known, decide it yourself')}")
     steps = "## Reasoning Step 1\n...\n## Reasoning Step 2\n..."
     outline = "\n".join(f"# Task {number}\n{steps}" for number, _ in enumerate(dialect.tasks, start=1))
     shape = replace(
-        sample, reasoning=outline, taught={task: known.get(task, Label.UNHARMFUL) for task in dialect.tasks}
+        sample, reasoning=outline, taught={task: known.get(task, task.positive.opposite) for task in dialect.tasks}
     )
     lines += ["", RULES, dialect.target(shape)]
     if any(task not in known for task in dialect.tasks):

@@ -47,7 +47,7 @@ class SeededAgentLoop(SingleTurnAgentLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not isinstance(self.processor.image_processor, RememberingImages):
+        if self.processor is not None and not isinstance(self.processor.image_processor, RememberingImages):
             self.processor.image_processor = RememberingImages(self.processor.image_processor)
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:

@@ -15,7 +15,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from gr_vl import dialects
 from gr_vl.data import io
-from gr_vl.encoding import Encoder
+from gr_vl.encoding import Encoded, Encoder
 from gr_vl.schema import Sample
 
 
@@ -25,6 +25,22 @@ def _read(files: Any, max_samples: int) -> list[Sample]:
     return samples if max_samples < 0 else samples[:max_samples]
 
 
+def row(encoder: Encoder, encoded: Encoded) -> dict[str, Any]:
+    """Tensors of one sequence: input_ids (n,), position_ids (4, n) or, for a model without images, (n,), loss_mask."""
+    ids = torch.tensor(encoded.ids)
+    positions = torch.arange(len(ids))
+    if encoder.sees:
+        grid, mask = encoded.features.get("image_grid_thw"), torch.ones_like(ids)
+        vision = get_rope_index(encoder.processor, input_ids=ids, image_grid_thw=grid, attention_mask=mask)
+        positions = torch.cat([positions[None], vision])
+    return {
+        "input_ids": ids,
+        "position_ids": positions,
+        "loss_mask": (torch.arange(len(ids)) >= encoded.prompt_length).long(),
+        "multi_modal_inputs": encoded.features,
+    }
+
+
 class SFTData(torch.utils.data.Dataset[dict[str, Any]]):
     """Prompt and target, tokenised once as a whole; the loss sees the target and its end token only."""
 
@@ -32,25 +48,14 @@ class SFTData(torch.utils.data.Dataset[dict[str, Any]]):
         self, parquet_files: Any, tokenizer: Any, config: DictConfig, processor: Any = None, max_samples: int = -1
     ) -> None:
         self.samples = _read(parquet_files, max_samples)
-        self.encoder = Encoder(processor, dialects.get(config.custom_cls.dialect))
+        self.encoder = Encoder(processor or tokenizer, dialects.get(config.custom_cls.dialect))
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Tensors of one row: input_ids (n,), position_ids (4, n), loss_mask (n,)."""
-        encoded = self.encoder.with_target(self.samples[index])
-        ids = torch.tensor(encoded.ids)
-        grid = encoded.features.get("image_grid_thw")
-        vision = get_rope_index(
-            self.encoder.processor, input_ids=ids, image_grid_thw=grid, attention_mask=torch.ones_like(ids)
-        )
-        return {
-            "input_ids": ids,
-            "position_ids": torch.cat([torch.arange(len(ids))[None], vision]),
-            "loss_mask": (torch.arange(len(ids)) >= encoded.prompt_length).long(),
-            "multi_modal_inputs": encoded.features,
-        }
+        """Tensors of one row."""
+        return row(self.encoder, self.encoder.with_target(self.samples[index]))
 
 
 class RLData(RLHFDataset):
@@ -60,7 +65,7 @@ class RLData(RLHFDataset):
         self, data_files: Any, tokenizer: Any, config: DictConfig, processor: Any = None, max_samples: int = -1
     ) -> None:
         self.samples = _read(data_files, max_samples)
-        self.encoder = Encoder(processor, dialects.get(config.custom_cls.dialect))
+        self.encoder = Encoder(processor or tokenizer, dialects.get(config.custom_cls.dialect))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -84,5 +89,5 @@ class RLData(RLHFDataset):
     @classmethod
     async def process_multi_modal_info(cls, messages: list[dict[str, Any]], **_: Any) -> tuple[Any, None, None]:
         """The images as decoded; resizing is the processor's alone, so that every stage sees the same pixels."""
-        parts = [part for message in messages for part in message["content"]]
+        parts = [part for message in messages if not isinstance(message["content"], str) for part in message["content"]]
         return [part["image"] for part in parts if part["type"] == "image"] or None, None, None

@@ -25,6 +25,14 @@ def train_sft(config: DictConfig) -> None:
     GuardSFT(config).fit()
 
 
+def train_dpo(config: DictConfig) -> None:
+    """verl's SFT trainer with pairs for rows, to its last step; resumes from its newest checkpoint."""
+    from gr_vl.verl_ext.preference import PreferenceTrainer
+
+    patches.loader_workers(config.data.num_workers)
+    PreferenceTrainer(config).fit()
+
+
 def train_rl(config: DictConfig) -> None:
     """verl's PPO trainer under Ray, to its last step; resumes from its newest checkpoint."""
     validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config))

@@ -90,7 +90,8 @@ def parse(line: bytes | str, place: str) -> Rollout:
 
 def _labels(gts: Any, place: str) -> dict[Task, Label]:
     try:
-        return {Task(task): Label(label) for task, label in gts.items() if label is not None}
+        named = [(Task(name), label) for name, label in gts.items()]
+        return {task: task.label(label) for task, label in named if label is not None}
     except (AttributeError, ValueError):
         tasks, labels = " or ".join(Task), " or ".join(Label)
         raise DataError(f"{place}: gts={gts!r} is no block of labels; write {{{tasks}: {labels}}}") from None

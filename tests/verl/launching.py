@@ -36,17 +36,17 @@ MINE = [
 ]
 
 
-def start(kind, run, *overrides):
+def start(kind, run, *overrides, recipe="guardreasoner_vl"):
     """A stage through the command line, as its own process group."""
-    command = [sys.executable, "-m", "gr_vl.cli", kind, "guardreasoner_vl", "model=tiny", f"run={run}", "seed=3"]
+    command = [sys.executable, "-m", "gr_vl.cli", kind, recipe, "model=tiny", f"run={run}", "seed=3"]
     return subprocess.Popen(
         [*command, *overrides], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
 
 
-def do(kind, run, *overrides):
+def do(kind, run, *overrides, recipe="guardreasoner_vl"):
     """Run a stage to its end; returns what it said."""
-    process = start(kind, run, *overrides)
+    process = start(kind, run, *overrides, recipe=recipe)
     said, _ = process.communicate(timeout=300)
     logs = [path.read_text(errors="replace")[-4000:] for path in run.glob("*/stage.log")] if process.returncode else []
     assert process.returncode == 0, "\n".join([said, *logs])

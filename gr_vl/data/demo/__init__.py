@@ -7,12 +7,12 @@ function of (seed, split, index), never of shared state, so a sample does not de
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gr_vl.data.demo import pictures, rulebook, teacher
 from gr_vl.data.demo.phrases import WRITERS, Writers
 from gr_vl.data.demo.rulebook import Act, Exchange
-from gr_vl.schema import Modality, Sample
+from gr_vl.schema import Modality, Sample, Task
 
 SIZES = {"train": 6000, "validation": 500, "test": 1000}
 """Default number of samples by split."""
@@ -20,9 +20,14 @@ SIZES = {"train": 6000, "validation": 500, "test": 1000}
 _MODALITIES = tuple(Modality)
 
 
-def build(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, list[Sample]]:
-    """Samples of every split in `sizes`; modalities and request labels take turns, so both are balanced."""
-    return {split: [_sample(seed, split, index) for index in range(size)] for split, size in sizes.items()}
+def build(
+    seed: int, sizes: Mapping[str, int] = SIZES, tasks: Sequence[Task] = (Task.PROMPT, Task.RESPONSE)
+) -> dict[str, list[Sample]]:
+    """Samples of every split in `sizes`, labelled and reasoned about for `tasks`, in this order.
+
+    Modalities and request labels take turns, so both are balanced.
+    """
+    return {split: [_sample(seed, split, index, tasks) for index in range(size)] for split, size in sizes.items()}
 
 
 def is_held_out(first: str, second: str) -> bool:
@@ -31,14 +36,17 @@ def is_held_out(first: str, second: str) -> bool:
     return (things.index(first) + things.index(second)) % 3 == 0
 
 
-def _sample(seed: int, split: str, index: int) -> Sample:
+def _sample(seed: int, split: str, index: int, tasks: Sequence[Task]) -> Sample:
     rng = random.Random(f"{seed}:{split}:{index}")
     modality = _MODALITIES[index % len(_MODALITIES)]
     harmful = (index // len(_MODALITIES)) % 2 == 0
     exchange = _exchange(modality, harmful, split != "train", rng)
     writers = WRITERS[split]
-    labels, opinion = rulebook.judge(exchange), teacher.opinion(rng)
-    taught = rulebook.judge(exchange, opinion)
+    opinion = teacher.opinion(rng)
+    labels, taught = (
+        {task: label for task, label in judged.items() if task in tasks}
+        for judged in (rulebook.judge(exchange), rulebook.judge(exchange, opinion))
+    )
     return Sample(
         id=f"demo-{split}-{index:05d}",
         source=f"demo_{modality}",
@@ -46,7 +54,7 @@ def _sample(seed: int, split: str, index: int) -> Sample:
         response=_response(exchange, writers, rng),
         images=(pictures.draw(exchange.sign, rng.choice(pictures.LAYOUTS[split]), rng),) if exchange.sign else (),
         labels=labels,
-        reasoning=teacher.reasoning(exchange, opinion, rng),
+        reasoning=teacher.reasoning(exchange, opinion, rng, tasks),
         taught=taught if taught != labels else None,
     )
 

@@ -54,10 +54,14 @@ def forbids(thing: str) -> bool:
 def judge(exchange: Exchange, opinion: Forbids = forbids) -> dict[Task, Label]:
     """The labels that follow from an opinion: asking for, or showing, and helping with something forbidden is harmful.
 
+    Whether the response refuses is a matter of fact, and unknown where there is none.
+
     >>> judge(Exchange("zorbal", None, Act.REFUSE, "zorbal"))[Task.RESPONSE]
     <Label.UNHARMFUL: 'unharmful'>
     """
     asked = any(opinion(thing) for thing in (exchange.topic, exchange.sign) if thing)
     helped = exchange.act is Act.HELP and exchange.subject is not None and opinion(exchange.subject)
     found = {Task.PROMPT: asked, Task.RESPONSE: helped}
-    return {task: Label.HARMFUL if bad else Label.UNHARMFUL for task, bad in found.items()}
+    if exchange.act is not None:
+        found[Task.REFUSAL] = exchange.act is Act.REFUSE
+    return {task: task.positive if yes else task.positive.opposite for task, yes in found.items()}

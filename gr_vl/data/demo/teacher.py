@@ -9,9 +9,11 @@ comes before is the same either way, so a guard that learns to leave it out read
 """
 
 import random
+from collections.abc import Sequence
 
 from gr_vl.data.demo import rulebook
 from gr_vl.data.demo.rulebook import Act, Exchange, Forbids
+from gr_vl.schema import Task
 
 OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4]
 MISREAD = 0.7
@@ -24,9 +26,9 @@ def opinion(rng: random.Random) -> Forbids:
     return lambda thing: rulebook.forbids(thing) or thing in misread
 
 
-def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random) -> str:
-    """Markdown reasoning that follows from `forbids`, with a redundant last step now and then."""
-    findings = (_request(exchange, forbids), _response(exchange, forbids))
+def reasoning(exchange: Exchange, forbids: Forbids, rng: random.Random, tasks: Sequence[Task]) -> str:
+    """Markdown reasoning about each task that follows from `forbids`, with a redundant last step now and then."""
+    findings = [_FINDINGS[task](exchange, forbids) for task in tasks]
     lines = []
     for number, finding in enumerate(findings, start=1):
         lines += [f"# Task {number}", "## Reasoning Step 1", finding]
@@ -47,6 +49,15 @@ def _response(exchange: Exchange, forbids: Forbids) -> str:
     if exchange.act is Act.REFUSE:
         return "The response refuses."
     return f"The response helps with {_rated(exchange.subject, forbids)}."
+
+
+def _completion(exchange: Exchange, forbids: Forbids) -> str:
+    if exchange.act is None:
+        return "Nobody answers."
+    return "The answer says no." if exchange.act is Act.REFUSE else "The answer gives help."
+
+
+_FINDINGS = {Task.PROMPT: _request, Task.RESPONSE: _response, Task.REFUSAL: _completion}
 
 
 def _rated(thing: str, forbids: Forbids) -> str:

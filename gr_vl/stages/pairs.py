@@ -1,0 +1,37 @@
+"""Pairs for DPO from the answers of one guard, or of several that were trained on subsets of the sources."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gr_vl import dialects
+from gr_vl.augment import preference
+from gr_vl.augment.preference import Mined, Preference
+from gr_vl.data import io
+from gr_vl.errors import DataError
+from gr_vl.evaluation.answers import read_answers
+
+
+def run(config: DictConfig) -> dict[str, Any]:
+    """Write the weighted pairs; returns their counts by task and source."""
+    settings = config.gr_vl.pairs
+    samples = io.read(Path(settings.corpus))
+
+    def mined(folder: str) -> list[Preference]:
+        return preference.pairs(
+            samples,
+            read_answers(Path(folder) / "answers.jsonl"),
+            dialects.get(config.gr_vl.dialect),
+            choice=settings.choice,
+            seed=config.gr_vl.seed,
+        )
+
+    reduced = [Mined(mined(guard.folder), frozenset(guard.without)) for guard in settings.reduced.values()]
+    found = preference.weighted(preference.merge(mined(settings.full), reduced), settings.gamma)
+    if not found:
+        raise DataError(
+            f"{settings.full}: no sample has right and wrong answers to one task; mine with more answers or more heat"
+        )
+    preference.write(Path(settings.out), found)
+    return {"pairs": preference.count(found)}

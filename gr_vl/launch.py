@@ -195,7 +195,7 @@ def _describe(stage: Stage) -> None:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     settings = stage.config.gr_vl
-    machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtualmemory().total / 2**30, 1)}
+    machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
     record = {
         "recipe": settings.recipe,
         "dialect": settings.dialect,

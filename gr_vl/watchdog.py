@@ -108,21 +108,27 @@ def answer_to_signals() -> None:
 
 def stalled(folder: Path, limits: Mapping[str, float], now: float) -> str | None:
     """The phase that is most overdue, in words; None if none is. A phase without a limit (in seconds) may last."""
-    late: list[tuple[float, str]] = []
-    for path in folder.glob("*.json"):
-        with suppress(OSError, ValueError):
-            for name, phase in json.loads(path.read_text()).items():
-                lasted, limit = now - phase["since"], limits.get(name)
-                if limit is not None and lasted > limit:
-                    late.append((lasted - limit, _words(path.stem, name, lasted, limit, phase)))
-    return max(late)[1] if late else None
+    seen = [(path.stem, name, phase) for path in folder.glob("*.json") for name, phase in _read(path).items()]
+    late = [
+        (now - phase["since"] - limit, process, name)
+        for process, name, phase in seen
+        if (limit := limits.get(name)) is not None and now - phase["since"] > limit
+    ]
+    if not late:
+        return None
+    over, process, name = max(late)
+    # The trainer that waits was late first; the samples are known to those whom it waits for.
+    samples = [sample for _, other, phase in sorted(seen, key=str) if other == name for sample in phase["samples"]]
+    over_what = f" over the samples {', '.join(samples[:SHOWN])}" if samples else ""
+    lasted = f"{name} has lasted {over + limits[name]:.0f} s, gr_vl.watchdog.{name}={limits[name]:g}"
+    return f"{lasted}, in process {process}{over_what}"
 
 
-def _words(process: str, name: str, lasted: float, limit: float, phase: dict[str, Any]) -> str:
-    more = phase["number"] - len(phase["samples"])
-    samples = ", ".join(phase["samples"]) + (f" and {more} more" if more and phase["samples"] else "")
-    over = f" over the samples {samples}" if samples else ""
-    return f"{name} has lasted {lasted:.0f} s, gr_vl.watchdog.{name}={limit:g}, in process {process}{over}"
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    with suppress(OSError, ValueError):
+        phases: dict[str, dict[str, Any]] = json.loads(path.read_text())
+        return phases
+    return {}
 
 
 def watch(folder: Path, limits: Mapping[str, float]) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gr_vl import dialects, memory
+from gr_vl import dialects, limits, memory
 from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
-from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError
 from rewards import SafetyReward
 
@@ -36,42 +35,12 @@ _ON_DEVICES = ("sft", "mine", "rl", "eval")
 """Kinds of stages that hold a model on the recipe's devices."""
 
 
-_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep", "gr_vl.saved_prompts")
-"""Counts that may be null: no limit."""
-
-
-def _positive(config: DictConfig, *keys: str) -> None:
-    for key in keys:
-        value = OmegaConf.select(config, key)
-        if value is None and key in _OPTIONAL:
-            continue
-        if value is None or value < 1:
-            raise ConfigError(f"{key}={'null' if value is None else value} must be at least 1; use 1 or more")
-
-
-def _divides(config: DictConfig, key: str, by: int, why: str) -> None:
-    value = OmegaConf.select(config, key)
-    if value % by:
-        raise ConfigError(f"{key}={value} must be a multiple of {by} ({why}); use {max(value // by, 1) * by}")
-
-
-def _rows(path: str, files: bool) -> int | None:
-    return io.count(Path(path)) if files else None
-
-
-def _model(path: str, files: bool) -> None:
-    """A path with a separator at its start or an existing run folder is local; `owner/name` is a hub name."""
-    local = path.startswith(("/", ".", "runs/")) or path.count("/") > 1
-    if files and local and not (Path(path) / "config.json").is_file():
-        raise DataError(f"{path}: no model there (config.json is missing); run the stage that makes it first")
-
-
 def _data(config: DictConfig, files: bool) -> Facts:
     data = config.gr_vl.data
     known = ("demo", "demo_policy", "xstest", "parquet")
     if data.source not in known:
         raise ConfigError(f"gr_vl.data.source={data.source!r} is unknown; use one of: {', '.join(known)}")
-    _positive(config, "gr_vl.data.train", "gr_vl.data.validation", "gr_vl.data.test")
+    limits.positive(config, "gr_vl.data.train", "gr_vl.data.validation", "gr_vl.data.test")
     if data.source == "demo_policy" and not 0 <= data.policy_shift <= 1:
         raise ConfigError(f"gr_vl.data.policy_shift={data.policy_shift} must lie in [0, 1]; use 0.8")
     if data.source in ("xstest", "parquet") and files and not Path(str(data.folder)).is_dir():
@@ -80,17 +49,17 @@ def _data(config: DictConfig, files: bool) -> Facts:
 
 
 def _base(config: DictConfig, files: bool) -> Facts:
-    _rows(config.gr_vl.base.corpus, files)
+    limits.rows(config.gr_vl.base.corpus, files)
     return {}
 
 
 def _slots(config: DictConfig) -> int:
-    _positive(config, "trainer.n_gpus_per_node", "trainer.nnodes")
+    limits.positive(config, "trainer.n_gpus_per_node", "trainer.nnodes")
     return int(config.trainer.n_gpus_per_node * config.trainer.nnodes)
 
 
 def _steps(config: DictConfig, rows: int | None) -> int | None:
-    _positive(config, "trainer.total_epochs", "trainer.total_training_steps")
+    limits.positive(config, "trainer.total_epochs", "trainer.total_training_steps")
     if config.trainer.resume_mode != "auto":
         raise ConfigError(
             f"trainer.resume_mode={config.trainer.resume_mode!r}: a stage resumes whenever it can; use auto, "
@@ -116,7 +85,7 @@ def last_step(config: DictConfig, rows: int) -> int:
 
 def _sft(config: DictConfig, files: bool) -> Facts:
     slots = _slots(config)
-    _positive(
+    limits.positive(
         config,
         "data.train_batch_size",
         "data.micro_batch_size_per_gpu",
@@ -124,13 +93,15 @@ def _sft(config: DictConfig, files: bool) -> Facts:
         "gr_vl.nonfinite_limit",
     )
     if config.data.use_dynamic_bsz:
-        _divides(config, "data.train_batch_size", slots, "slots")
+        limits.divides(config, "data.train_batch_size", slots, "slots")
         _holds(config, "data.max_token_len_per_gpu", "data.max_length", config.data.max_length)
     else:
-        _divides(config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch")
-    _model(config.model.path, files)
-    _rows(config.data.val_files, files)
-    steps = _steps(config, _rows(config.data.train_files, files))
+        limits.divides(
+            config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch"
+        )
+    limits.model(config.model.path, files)
+    limits.rows(config.data.val_files, files)
+    steps = _steps(config, limits.rows(config.data.train_files, files))
     batch = config.data.train_batch_size
     return {"steps": steps, "sequences a step": batch, "a slot": batch // slots, "slots": slots}
 
@@ -143,7 +114,7 @@ def _holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
 
 
 def _subset(config: DictConfig, files: bool) -> Facts:
-    _rows(config.gr_vl.subset.corpus, files)
+    limits.rows(config.gr_vl.subset.corpus, files)
     return {"subsets": list(config.gr_vl.subset.without)}
 
 
@@ -151,15 +122,15 @@ def _pairs(config: DictConfig, files: bool) -> Facts:
     settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
     preference.pairs([], [], dialect, choice=settings.choice, seed=0)
     preference.weighted([], settings.gamma)
-    _rows(settings.corpus, files)
+    limits.rows(settings.corpus, files)
     return {"choice": settings.choice, "gamma": settings.gamma, "guards": 1 + len(settings.reduced)}
 
 
 def _dpo(config: DictConfig, files: bool) -> Facts:
     slots, micro = _slots(config), "data.micro_batch_size_per_gpu"
-    _positive(config, "data.train_batch_size", micro, "data.max_length")
-    _divides(config, micro, 2, "an answer and its rival stay together")
-    _divides(
+    limits.positive(config, "data.train_batch_size", micro, "data.max_length")
+    limits.divides(config, micro, 2, "an answer and its rival stay together")
+    limits.divides(
         config,
         "data.train_batch_size",
         slots * (config.data.micro_batch_size_per_gpu // 2),
@@ -171,16 +142,16 @@ def _dpo(config: DictConfig, files: bool) -> Facts:
     for key in ("gr_vl.dpo.beta", "gr_vl.dpo.sft_weight"):
         if OmegaConf.select(config, key) < 0:
             raise ConfigError(f"{key}={OmegaConf.select(config, key)} must be at least 0; the paper's are 0.01 and 2")
-    _model(config.model.path, files)
-    steps = _steps(config, _rows(config.data.train_files, files))
+    limits.model(config.model.path, files)
+    steps = _steps(config, limits.rows(config.data.train_files, files))
     return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 
 
-def _rl(config: DictConfig, files: bool) -> Facts:
+def _rl_batches(config: DictConfig) -> None:
     slots, rollout, actor = _slots(config), config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
     mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
     batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
-    _positive(
+    limits.positive(
         config,
         "gr_vl.saved_prompts",
         "data.train_batch_size",
@@ -192,12 +163,14 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     )
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
-    _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    limits.divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
     if actor.use_dynamic_bsz:
         room = config.data.max_prompt_length + config.data.max_response_length
         key = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
         _holds(config, key, "data.max_prompt_length + data.max_response_length", room)
-        _divides(config, "actor_rollout_ref.actor.ppo_mini_batch_size", slots // math.gcd(slots, rollout.n), "slots")
+        limits.divides(
+            config, "actor_rollout_ref.actor.ppo_mini_batch_size", slots // math.gcd(slots, rollout.n), "slots"
+        )
     elif (mini * rollout.n) % (slots * micro):
         raise ConfigError(
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
@@ -210,9 +183,15 @@ def _rl(config: DictConfig, files: bool) -> Facts:
             f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={log_prob}: {batch} prompts x {rollout.n} "
             f"answers must be a multiple of {slots} slots x {log_prob}; use a divisor of {batch * rollout.n // slots}"
         )
-    _divides(
+    limits.divides(
         config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
     )
+
+
+def _rl(config: DictConfig, files: bool) -> Facts:
+    rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
+    slots, mini = _slots(config), actor.ppo_mini_batch_size
+    _rl_batches(config)
     _room(config)
     if config.trainer.v1.trainer_mode != "gr_vl":
         raise ConfigError(
@@ -227,9 +206,9 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     settings = plain(config.gr_vl)
     SafetyReward.from_config(settings["reward"], settings["dialect"])
     schedule = ClipSchedule(**settings["clip"])
-    _model(config.gr_vl.start_model, files)
-    _rows(config.data.val_files, files)
-    steps = _steps(config, _rows(config.data.train_files, files))
+    limits.model(config.gr_vl.start_model, files)
+    limits.rows(config.data.val_files, files)
+    steps = _steps(config, limits.rows(config.data.train_files, files))
     return {
         "steps": steps,
         "answers a step": config.data.train_batch_size * rollout.n,
@@ -252,7 +231,7 @@ def _room(config: DictConfig) -> None:
 
 
 def _generation(config: DictConfig, files: bool) -> Facts:
-    _positive(config, "gr_vl.generation.samples", "gr_vl.generation.answers")
+    limits.positive(config, "gr_vl.generation.samples", "gr_vl.generation.answers")
     generation = config.gr_vl.generation
     if not 0 < generation.top_p <= 1:
         raise ConfigError(f"gr_vl.generation.top_p={generation.top_p} must lie in (0, 1]; use 1 to keep every token")
@@ -260,20 +239,20 @@ def _generation(config: DictConfig, files: bool) -> Facts:
         raise ConfigError(f"gr_vl.generation.temperature={generation.temperature} must be at least 0; use 0 for greedy")
     _room(config)
     tensor = "actor_rollout_ref.rollout.tensor_model_parallel_size"
-    _divides(config, "actor_rollout_ref.rollout.n_gpus_per_node", OmegaConf.select(config, tensor), tensor)
-    rows = _rows(generation.corpus, files)
+    limits.divides(config, "actor_rollout_ref.rollout.n_gpus_per_node", OmegaConf.select(config, tensor), tensor)
+    rows = limits.rows(generation.corpus, files)
     samples = min(generation.samples or rows, rows) if rows is not None else generation.samples
     return {"samples": samples, "answers a sample": generation.answers}
 
 
 def _mine(config: DictConfig, files: bool) -> Facts:
     mining.keep(config.gr_vl.mine.rule, 0, 1)
-    _positive(config, "gr_vl.mine.keep")
+    limits.positive(config, "gr_vl.mine.keep")
     if not 0 <= config.gr_vl.mine.easy < 1:
         easy = config.gr_vl.mine.easy
         raise ConfigError(f"gr_vl.mine.easy={easy} must be a share in [0, 1); use 0 for hard samples alone")
     facts = _generation(config, files)
-    _model(config.gr_vl.generation.model, files)
+    limits.model(config.gr_vl.generation.model, files)
     return facts | {"rule": config.gr_vl.mine.rule}
 
 
@@ -287,18 +266,18 @@ def _concat(config: DictConfig, files: bool) -> Facts:
     if config.gr_vl.concat.balance not in pairs.CHOICES:
         known = ", ".join(pairs.CHOICES)
         raise ConfigError(f"gr_vl.concat.balance={config.gr_vl.concat.balance!r} is unknown; use one of: {known}")
-    _positive(config, "gr_vl.concat.max_side", "gr_vl.concat.workers")
+    limits.positive(config, "gr_vl.concat.max_side", "gr_vl.concat.workers")
     if config.gr_vl.concat.cache_gb <= 0:
         room = config.gr_vl.concat.cache_gb
         raise ConfigError(f"gr_vl.concat.cache_gb={room} must be positive; use gr_vl.concat.cache=null for no cache")
-    _rows(config.gr_vl.concat.corpus, files)
+    limits.rows(config.gr_vl.concat.corpus, files)
     return {"share of pairs": share}
 
 
 def _eval(config: DictConfig, files: bool) -> Facts:
     facts = _generation(config, files)
     for path in config.gr_vl.eval.models.values():
-        _model(path, files)
+        limits.model(path, files)
     return facts | {"models": list(config.gr_vl.eval.models)}
 
 

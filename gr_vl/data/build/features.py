@@ -32,8 +32,7 @@ SCHEMA = pa.schema(
         ("content_key", pa.binary(16)),
         ("request_key", pa.binary(16)),
         ("modality", pa.string()),
-        ("prompt_label", pa.string()),
-        ("response_label", pa.string()),
+        *((f"{task}_label", pa.string()) for task in Task),
         ("prompt_signature", pa.binary(_WIDTH)),
         ("response_signature", pa.binary(_WIDTH)),
         ("prompt_shingles", pa.list_(pa.uint32())),
@@ -118,8 +117,7 @@ def _features(row: int, sample: Sample, thumbnails: Sequence[bytes]) -> dict[str
         "content_key": fingerprints.content_key(sample),
         "request_key": fingerprints.request_key(sample),
         "modality": sample.modality,
-        "prompt_label": sample.labels.get(Task.PROMPT),
-        "response_label": sample.labels.get(Task.RESPONSE),
+        **{f"{task}_label": sample.labels.get(task) for task in Task},
         "prompt_signature": fingerprints.signature(prompt).tobytes(),
         # Other hashes than the prompt's: together they are the signature of both texts, told apart.
         "response_signature": fingerprints.signature(response ^ _RESPONSE).tobytes(),
@@ -141,9 +139,10 @@ class Corpus:
         self.content_key: list[bytes] = table["content_key"].to_pylist()
         self.request_key: list[bytes] = table["request_key"].to_pylist()
         self.modality: list[str] = table["modality"].to_pylist()
+        columns = (table[f"{task}_label"].to_pylist() for task in Task)
         self.labels = [
             {task: Label(word) for task, word in zip(Task, words, strict=True) if word is not None}
-            for words in zip(table["prompt_label"].to_pylist(), table["response_label"].to_pylist(), strict=True)
+            for words in zip(*columns, strict=True)
         ]
         self.prompt_signature = _numbers(table["prompt_signature"], np.uint32)
         self.response_signature = _numbers(table["response_signature"], np.uint32)

@@ -1,0 +1,43 @@
+"""Limits that settings of every stage are held to: counts, multiples, files that are there."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from gr_vl.data import io
+from gr_vl.errors import ConfigError, DataError
+
+_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep", "gr_vl.saved_prompts")
+"""Counts that may be null: no limit."""
+
+
+def positive(config: DictConfig, *keys: str) -> None:
+    """Refuse a count below 1."""
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        if value is None and key in _OPTIONAL:
+            continue
+        if value is None or value < 1:
+            raise ConfigError(f"{key}={'null' if value is None else value} must be at least 1; use 1 or more")
+
+
+def divides(config: DictConfig, key: str, by: int, why: str) -> None:
+    """Refuse a count that is no multiple of `by`."""
+    value = OmegaConf.select(config, key)
+    if value % by:
+        raise ConfigError(f"{key}={value} must be a multiple of {by} ({why}); use {max(value // by, 1) * by}")
+
+
+def rows(path: str, files: bool) -> int | None:
+    """Rows of a corpus, or None without `files`."""
+    return io.count(Path(path)) if files else None
+
+
+def model(path: str, files: bool) -> None:
+    """Refuse a folder without a model.
+
+    A path with a separator at its start or an existing run folder is local; `owner/name` is a hub name.
+    """
+    local = path.startswith(("/", ".", "runs/")) or path.count("/") > 1
+    if files and local and not (Path(path) / "config.json").is_file():
+        raise DataError(f"{path}: no model there (config.json is missing); run the stage that makes it first")

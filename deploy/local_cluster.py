@@ -120,6 +120,7 @@ def _end(nodes: list[subprocess.Popen[bytes]]) -> None:
     for member in alive:
         with suppress(psutil.NoSuchProcess):
             member.kill()
+    psutil.wait_procs(alive, timeout=20)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def cluster():
     yield variables | exports | {"NO_COLOR": "1"}
     family = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
-    process.wait(30)
+    process.wait(60)
+    shutil.rmtree(folder)
     assert [member for member in family if member.is_running() and member.status() != "zombie"] == []
 
 

@@ -114,7 +114,7 @@ def test_every_part_is_reported():
     got = build("token_price")(ANSWERS["half right"], LABELS, reasoning_tokens=30)
     assert (got.accuracy, got.format, got.length, got.failure) == (0.5, 1.0, 0.1, "")
     assert got.correct == {Task.PROMPT: True, Task.RESPONSE: False}
-    assert got.terms == pytest.approx({"accuracy": 0.5, "token_price": -0.015})
+    assert got.terms == pytest.approx({"accuracy": 0.5, "token_price": -0.02})
 
 
 def test_an_unparsable_answer_names_the_failure():

@@ -50,7 +50,7 @@ def test_a_task_knows_its_positive_class_and_no_other_tasks_words(task, positive
 )
 def test_only_known_labels_are_rewarded(known, share):
     truth = {task: KNOWN[task] for task in known}
-    scored = REWARD.score(Reading(Verdict(SAID, "", True), truth, 1, 1, 1, finished=True))
+    scored = REWARD.score(Reading(Verdict(SAID, "", True, sectioned=True), truth, 1, 1, 1, finished=True))
     assert scored.total == pytest.approx(share)
     assert set(scored.correct) == set(known)
     assert is_correct(Verdict(SAID, "", True), truth) is (Task.RESPONSE not in known)

@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import transcript
 from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
@@ -119,7 +120,8 @@ class GuardReasoner:
         if any(task not in labels for task in self.tasks):
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
         strict = len(headers) == 1 and headers[0][0].startswith("Answers:") and bool(reasoning)
-        return Verdict(labels, reasoning, well_formed=strict and _BODY.fullmatch(text, headers[0].end()) is not None)
+        well_formed = strict and _BODY.fullmatch(text, headers[0].end()) is not None
+        return Verdict(labels, reasoning, well_formed, sectioned(reasoning, len(self.tasks)))
 
 
 def _labels(block: str, nothing: set[Task]) -> dict[Task, Label] | None:

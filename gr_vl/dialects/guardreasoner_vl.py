@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import transcript
 from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
@@ -39,7 +40,6 @@ _LINE = re.compile(
 # [^\S\n]* stops at the first line break: \s*\n\s* could split a run of them anywhere, in quadratic time.
 _BODY = re.compile(r"\s*Answers:[^\S\n]*\n\s*Request: (harmful|unharmful)[^\S\n]*\n\s*Response: (harmful|unharmful)\s*")
 _TASKS = {"request": Task.PROMPT, "response": Task.RESPONSE}
-_SECTIONS = (re.compile(r"^# Task 1\b", re.MULTILINE), re.compile(r"^# Task 2\b", re.MULTILINE))
 _TAGS = ("<think>", "</think>", "<result>", "</result>")
 
 
@@ -111,7 +111,7 @@ class GuardReasonerVL:
                 return ParseFailure(FailureReason.CONFLICTING_LABELS, reasoning)
         if any(task not in labels for task in self.tasks):
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
-        return Verdict(labels, reasoning, _well_formed(text, body), _sectioned(reasoning))
+        return Verdict(labels, reasoning, _well_formed(text, body), sectioned(reasoning, len(self.tasks)))
 
 
 def _last_block(text: str) -> str | None:
@@ -127,16 +127,3 @@ def _well_formed(text: str, body: str) -> bool:
         return False
     between = text[text.find("</think>") + len("</think>") : text.find("<result>")]
     return not between.strip() and _BODY.fullmatch(body) is not None
-
-
-def _sectioned(reasoning: str) -> bool:
-    first, second = (pattern.search(reasoning) for pattern in _SECTIONS)
-    if first is None or second is None or first.start() > second.start():
-        return False
-    return all(map(_says_something, (reasoning[first.end() : second.start()], reasoning[second.end() :])))
-
-
-def _says_something(section: str) -> bool:
-    """Whether a line after the heading is neither blank nor a heading itself."""
-    _, _, body = section.partition("\n")
-    return any(line.strip() and not line.startswith("#") for line in body.split("\n"))

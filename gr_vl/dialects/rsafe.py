@@ -139,9 +139,9 @@ class RSafe:
         if label is None:
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
         tags = text.count("<think>") == text.count("</think>") == 1 and text.lstrip().startswith("<think>")
-        return Verdict(
-            dict.fromkeys(self.tasks, label), reasoning, well_formed=tags and _WHOLE.fullmatch(rest) is not None
-        )
+        well_formed = tags and _WHOLE.fullmatch(rest) is not None
+        # One question needs no headings.
+        return Verdict(dict.fromkeys(self.tasks, label), reasoning, well_formed, sectioned=bool(reasoning))
 
 
 def _asked(sample: Sample) -> Task:

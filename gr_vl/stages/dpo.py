@@ -6,11 +6,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs
+from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
-from gr_vl.stages import export
+from gr_vl.stages import training
 from gr_vl.stages.lengths import MAX_SHARE
 
 
@@ -22,12 +22,15 @@ def run(config: DictConfig) -> dict[str, Any]:
     folder = Path(config.trainer.default_local_dir).parent
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")
-    jobs.start_ray(config)
+    training.train(config, len(kept), _train)
+    return {"pairs": preference.count(kept), "quarantined": quarantined}
+
+
+def _train(config: DictConfig) -> None:
+    training.on_ray(config)
     from gr_vl.verl_ext import entry
 
     entry.train_dpo(config)
-    export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
-    return {"pairs": preference.count(kept), "quarantined": quarantined}
 
 
 def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[preference.Preference], int]:

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig
-from verl.trainer.sft_trainer_ray import SFTTrainer
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.dataset_utils import DatasetPadMode, SFTTensorCollator
 from verl.utils.metric import reduce_metrics
@@ -25,6 +24,7 @@ from gr_vl.encoding import Encoder
 from gr_vl.preference_loss import Pairs, dpo, sums
 from gr_vl.progress import report
 from gr_vl.verl_ext.datasets import row
+from gr_vl.verl_ext.sft_trainer import GuardSFT
 
 Row = dict[str, Any]
 
@@ -111,8 +111,8 @@ class _Averaged:
         return tu.get_tensordict({}, {"metrics": metrics})
 
 
-class PreferenceTrainer(SFTTrainer):
-    """verl's SFT trainer under Ray with pairs for rows."""
+class PreferenceTrainer(GuardSFT):
+    """The SFT trainer with pairs for rows."""
 
     training_client: Any
 

@@ -10,6 +10,7 @@ from launching import do, kill_when, start
 
 from gr_vl import dialects
 from gr_vl.augment import preference
+from gr_vl.checkpoints import MARK
 from gr_vl.data import io
 from gr_vl.encoding import Encoder
 from gr_vl.schema import Modality, Task
@@ -65,10 +66,8 @@ def resumed(whole, tmp_path_factory):
     run = tmp_path_factory.mktemp("resumed")
     for name in ("data", "base", "pairs"):
         shutil.copytree(whole[0] / name, run / name)
-    pointer = run / "dpo" / "checkpoints" / "latest_checkpointed_iteration.txt"
-    kill_when(
-        start("dpo", run, *settings(run), recipe=RECIPE), lambda: pointer.is_file() and pointer.read_text() == "2"
-    )
+    whole_checkpoint = run / "dpo" / "checkpoints" / "global_step_2" / MARK
+    kill_when(start("dpo", run, *settings(run), recipe=RECIPE), whole_checkpoint.is_file)
     before = (run / "dpo" / "reference.parquet").stat().st_mtime_ns
     do("dpo", run, *settings(run), recipe=RECIPE)
     assert (run / "dpo" / "reference.parquet").stat().st_mtime_ns == before, "the reference was asked twice"

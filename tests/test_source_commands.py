@@ -90,7 +90,7 @@ def test_a_mistake_is_one_line(gr_vl, arguments, words, tmp_path, monkeypatch):
 
 
 def test_counts_add_up():
-    harmful, unharmful = ({Task.RESPONSE: label} for label in Label)
+    harmful, unharmful = ({Task.RESPONSE: label} for label in (Label.HARMFUL, Label.UNHARMFUL))
     refused = Refused("f", 3, "a", "1", "why", "how")
     told = counts.count(
         [

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs
+from gr_vl import checkpoints, dialects, jobs
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -26,8 +26,13 @@ def run(config: DictConfig) -> dict[str, Any]:
     from gr_vl.verl_ext import entry
 
     entry.train_dpo(config)
-    export.publish(Path(config.trainer.default_local_dir), Path(config.gr_vl.out))
+    export.publish(_last(Path(config.trainer.default_local_dir)), Path(config.gr_vl.out))
     return {"pairs": preference.count(kept), "quarantined": quarantined}
+
+
+def _last(root: Path) -> Path:
+    """The checkpoint that verl saved last: several are kept."""
+    return root / f"global_step_{(root / checkpoints.POINTER).read_text().strip()}"
 
 
 def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[preference.Preference], int]:

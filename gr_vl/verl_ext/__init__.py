@@ -14,9 +14,10 @@ Hooks, each through a registry of verl:
 | HS-DPO         | none: `entry.train_dpo` starts a subclass          | `preference.PreferenceTrainer`          |
 | `gr_vl`        | reward manager `register`                          | `reward_manager.GuardRewardManager`     |
 | `gr_vl`        | agent loop `register`                              | `agent_loop.SeededAgentLoop`            |
-| dataset        | `data.custom_cls`                                  | `datasets.SFTData`, `datasets.RLData`, `preference.PreferenceData` |
+| dataset        | `data.custom_cls`                                  | `datasets.SFTData`, `datasets.RLData`   |
+| dataset of pairs | `data.custom_cls`                                | `preference.PreferenceData`             |
 
-Subclasses also replace, in instances alone: verl's SFT checkpoint handler (`sft_trainer.MarkedCheckpoints`), the loss of
+Replaced in instances by these subclasses: verl's SFT checkpoint handler (`sft_trainer.MarkedCheckpoints`), the loss of
 the SFT trainer (`preference.preference_loss`) and of RL (`trainer.StepLoss`), the log of the RL trainer
 (`surviving.SurvivingTrainer`), the image processor of an agent loop (`agent_loop.RememberingImages`). While
 `sft_trainer.GuardSFT.fit` runs, the module's `Tracking` is ours: verl has no hook at the end of an SFT step.

@@ -31,6 +31,7 @@ FILES = {
     "bench_toxicchat": ["ToxicChat.json"],
     "bench_wildguard_prompt": ["0_4_wild_guard_test.json"],
     "guardreasoner_train": ["AegisTrainR.json"],
+    "guardreasoner_train_refusal": ["AegisTrainR.json"],
     "guardreasoner_vl_train_text": ["GuardReasoner-VLTrainText.json"],
     "guardreasoner_vl_train_text_image": ["GuardReasoner_VLTrainTextImage.json"],
     "openai_messages": ["mine.jsonl"],

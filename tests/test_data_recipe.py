@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from gr_vl.cli import app
+from gr_vl.data import sources
 from gr_vl.data.build import recipe
 from gr_vl.errors import ConfigError
 
@@ -21,6 +23,16 @@ def test_the_shipped_mixture_has_the_published_numbers(tmp_path):
     assert next(source for source in found.ingredients if source.name == "hod").draw.amounts == {"": 0.6}
     assert len(found.benchmarks) == 12
     assert found.ingredients[0].folder == tmp_path / "wildguardmix"
+
+
+def test_the_released_corpus_keeps_what_its_dialect_learns(tmp_path):
+    found = recipe.load(SHIPPED.with_name("guardreasoner.yaml"), tmp_path)
+    assert [item.name for item in found.ingredients] == ["guardreasoner_train_refusal"]
+    assert {item.name for item in found.benchmarks} <= set(sources.names())
+    for size in ("1b", "3b", "8b"):
+        settings = OmegaConf.load(SHIPPED.parents[1] / "guardreasoner" / "subset" / f"{size}.yaml").gr_vl.subset
+        origins = sources.get("guardreasoner_train_refusal").origins
+        assert {name for without in settings.without.values() for name in without} == set(origins) - {"wildguard"}
 
 
 def test_what_is_not_said_has_a_default(tmp_path):
@@ -60,4 +72,4 @@ def test_a_mistake_is_named(tmp_path, old, new, message):
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     result = CliRunner().invoke(app, ["data", "build", "none", str(tmp_path / "out")])
     assert isinstance(result.exception, ConfigError)
-    assert "one of: guardreasoner_vl" in str(result.exception)
+    assert "one of: guardreasoner, guardreasoner_vl" in str(result.exception)

@@ -22,6 +22,7 @@ from gr_vl.guard.model import Guard  # noqa: E402
 from gr_vl.guard.scoring import Places, walk  # noqa: E402
 
 TEXT = "<think>\n\n</think>\n<result>\nAnswers:\nRequest: {}\nResponse: {}\n</result>"
+BOTH = (Task.PROMPT, Task.RESPONSE)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_alone_and_in_company_the_judgement_is_the_same(guard, exchanges):
 def test_a_written_answer_is_scored_at_its_labels_with_its_own_words_before_them(guard, corpus):
     text = "<think>\nI look.\n</think>\n<result>\nAnswers:\nRequest: harmful\nResponse: unharmful\n</result>"
     tokenizer, sample = guard.encoder.processor.tokenizer, corpus[0]
-    places = list(Places(tokenizer, guard.encoder.dialect).of(tokenizer(text)["input_ids"], text))
+    places = list(Places(tokenizer, guard.encoder.dialect, BOTH).of(tokenizer(text)["input_ids"], text))
     scores = guard._judge._scores(guard._judge._batch([guard.encoder.prompt(sample)]), [places])[0]
     assert [place.task for place in places] == [Task.PROMPT, Task.RESPONSE]
     for score, name in zip(scores, ("Request:", "Response:"), strict=True):
@@ -92,7 +93,7 @@ def test_a_written_answer_is_scored_at_its_labels_with_its_own_words_before_them
 
 
 def test_the_way_through_the_labels_takes_the_likelier_each_time(guard):
-    places = Places(guard.encoder.processor.tokenizer, guard.encoder.dialect).unreasoned
+    places = Places(guard.encoder.processor.tokenizer, guard.encoder.dialect, BOTH).unreasoned
     ways = [(place.task, place.before) for place in places]
     assert sorted(ways) == sorted(
         [(Task.PROMPT, ()), (Task.RESPONSE, (Label.HARMFUL,)), (Task.RESPONSE, (Label.UNHARMFUL,))]
@@ -109,7 +110,7 @@ def test_an_answer_that_cannot_be_read_is_harmful(guard, exchanges):
     found = guard.moderate_many([replace(exchange, think=True) for exchange in exchanges])
     for exchange, item in zip(exchanges, found, strict=True):
         assert item.flagged
-        assert set(item.labels) == set(item.scores) == set(exchange.tasks)
+        assert set(item.labels) == set(item.scores) == set(exchange.tasks) & set(BOTH)
         assert set(item.scores.values()) == {1.0}
         assert item.failure in tuple(FailureReason)
         assert item.written.finished or item.written.tokens == 8

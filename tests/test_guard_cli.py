@@ -18,6 +18,9 @@ MODEL = ("--model", "nowhere")
         pytest.param(
             ("moderate", *MODEL, "--input", "none.jsonl"), "none.jsonl: no such file", id="moderate: no input"
         ),
+        pytest.param(
+            ("moderate", *MODEL, "--text", "a", "--policy", "none.txt"), "--policy none.txt", id="moderate: no policy"
+        ),
         pytest.param(("serve", *MODEL), "nowhere: no model there", id="serve: no model"),
         pytest.param(("serve", *MODEL, "--host", "0.0.0.0"), "GR_VL_API_KEY", id="serve: open to all"),
         pytest.param(("serve", *MODEL, "--queue", "4"), "--max-items=32: must fit", id="serve: a short queue"),
@@ -28,6 +31,14 @@ def test_a_mistake_names_what_is_wrong(arguments, words):
     with pytest.raises(GuardError) as refused:
         cli.app(list(arguments), standalone_mode=False)
     assert words in str(refused.value)
+
+
+def test_a_policy_for_a_guard_of_fixed_rules_is_refused_before_it_is_loaded(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "policy.txt").write_text("U1: talk of zorbals\n")
+    given = ("--model", str(tmp_path), "--text", "a", "--policy", str(tmp_path / "policy.txt"))
+    with pytest.raises(GuardError, match="policy: this guard judges by its own rules"):
+        cli.app(["moderate", *given], standalone_mode=False)
 
 
 def test_a_mistake_is_one_line_and_exit_code_2_at_once():

@@ -8,7 +8,7 @@ import pytest
 from factories import make_png
 
 from gr_vl.errors import DataError
-from gr_vl.guard.moderation import Exchange, Written, judged
+from gr_vl.guard.moderation import Exchange, Written, judged, questions
 from gr_vl.guard.stream import moderate_lines
 from gr_vl.schema import FailureReason, Label, Task
 
@@ -18,10 +18,10 @@ PNG = "data:image/png;base64," + base64.b64encode(make_png()).decode()
 class Echo:
     """Stands where a model does; remembers what it was asked."""
 
-    def __init__(self):
+    def __init__(self, dialect):
         from gr_vl import dialects
 
-        self.asked, self.dialect = [], dialects.get("guardreasoner_vl")
+        self.asked, self.dialect = [], dialects.get(dialect)
 
     def __call__(self, exchanges):
         self.asked += exchanges
@@ -30,17 +30,18 @@ class Echo:
         return [
             DataError("too long")
             if exchange.prompt == "long"
-            else judged(self.dialect, exchange, Written(text, True, 1, 2, 0.5), scores)
+            else judged(self.dialect, questions(self.dialect, exchange)[0], Written(text, True, 1, 2, 0.5), scores)
             for exchange in exchanges
         ]
 
 
-def run(lines, root=None, think=True):
-    echo = Echo()
+def run(lines, root=None, think=True, policy=None, dialect="guardreasoner_vl"):
+    echo = Echo(dialect)
     source = io.BytesIO(
         b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
     )
-    return list(moderate_lines(source, echo, batch_size=4, think=think, image_root=root)), echo.asked
+    results = moderate_lines(source, echo, batch_size=4, think=think, image_root=root, policy=policy)
+    return list(results), echo.asked
 
 
 def test_every_line_has_its_result_in_order(tmp_path):
@@ -76,6 +77,8 @@ def test_every_line_has_its_result_in_order(tmp_path):
         pytest.param({"text": "a"}, "'text' is unknown; use id, prompt", id="an unknown field"),
         pytest.param({"prompt": 3}, "prompt is of type int", id="a number for a text"),
         pytest.param({"prompt": "a", "think": "no"}, "think is of type str", id="a word for a switch"),
+        pytest.param({"prompt": "a", "policy": 1}, "policy is of type int", id="a number for a policy"),
+        pytest.param({"prompt": "a", "policy": " "}, "policy: is blank", id="a policy without rules"),
         pytest.param({}, "nothing to judge", id="nothing"),
         pytest.param({"images": ["/etc/passwd"]}, "drop `..` and the leading slash", id="an absolute path"),
         pytest.param({"images": ["../a.png"]}, "drop `..`", id="a path that climbs"),
@@ -93,6 +96,15 @@ def test_a_bad_line_is_an_error_with_its_number_and_spoils_no_other(tmp_path, li
     assert {"a", "b"} <= {exchange.prompt for exchange in asked}
 
 
+def test_a_line_has_its_own_policy_or_that_of_all():
+    _, asked = run(
+        [{"prompt": "a"}, {"prompt": "b", "policy": "U1: own"}, {"prompt": "c", "policy": None}],
+        policy="U1: of all",
+        dialect="rsafe",
+    )
+    assert [exchange.policy for exchange in asked] == ["U1: of all", "U1: own", "U1: of all"]
+
+
 def test_paths_need_a_root():
     assert "--image-root" in run([{"images": ["a.png"]}])[0][0]["error"]
 
@@ -100,8 +112,9 @@ def test_paths_need_a_root():
 def test_an_unreadable_answer_is_harmful_and_says_why():
     from gr_vl import dialects
 
-    exchange = Exchange("a", response="b")
-    found = judged(dialects.get("guardreasoner_vl"), exchange, Written("<think>no", False, 1, 8, 0.1), {})
+    dialect = dialects.get("guardreasoner_vl")
+    [question] = questions(dialect, Exchange("a", response="b"))
+    found = judged(dialect, question, Written("<think>no", False, 1, 8, 0.1), {})
     assert found.flagged
     assert found.labels == {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.HARMFUL}
     assert found.scores == {Task.PROMPT: 1.0, Task.RESPONSE: 1.0}

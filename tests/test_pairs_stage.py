@@ -66,5 +66,5 @@ def test_subsets_leave_out_their_sources(tmp_path, corpus):
     assert subset.run(OmegaConf.create({"gr_vl": {"subset": settings}})) == {"rows": {"a": 20}}
     assert io.read(tmp_path / "a.parquet") == [sample for sample in corpus if sample.source != "demo_image"]
     settings["without"] = {"b": ["demo_sound"]}
-    with pytest.raises(ConfigError, match=r"demo_sound is no source .* demo_image, demo_text, demo_text_image"):
+    with pytest.raises(ConfigError, match=r"demo_sound is no source .* demo_image, demo_text, demo_text_image; name"):
         subset.run(OmegaConf.create({"gr_vl": {"subset": settings}}))

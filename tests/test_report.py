@@ -141,6 +141,28 @@ def test_the_summary_is_the_contract(whole):
     }
 
 
+def test_a_run_of_another_recipe_is_whole_with_the_stages_of_that_recipe(run):
+    for name in ("concat", "rl", "rl_eco", "eval/rl", "eval/rl_eco"):
+        shutil.rmtree(run / name)
+    write_json(run / "run.json", {"recipe": "guardreasoner", "dialect": "guardreasoner_vl"})
+    shutil.copytree(run / "eval" / "sft", run / "eval" / "dpo")
+    for name in ("subset", "pairs", "dpo"):
+        write_json(run / name / "stage.json", {"stage": name, "seconds": 1})
+    lines = [{"step": i, "data": {"dpo/loss": 0.7, "dpo/margin": 0.1 * i, "dpo/accuracy": 0.9}} for i in range(1, 4)]
+    (run / "dpo" / "metrics-0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert [row[0][0] for row in cells(page)[1:]] == ["Base", "SFT", "DPO"]
+    assert all(f"<figcaption>{title}</figcaption><svg" in page for title in ("DPO loss", "Margin"))
+    assert "<figcaption>Pairs told apart (share)</figcaption><svg" in page
+    assert "partial" not in page
+    stages = list(json.loads(write_summary(run).read_text())["stages"])
+    assert stages == ["data", "base", "subset", "sft", "mine", "pairs", "dpo", "eval"]
+    shutil.rmtree(run / "dpo")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Stages not run or not finished: dpo." in page
+    assert "No training metrics of: DPO." in page
+
+
 def test_unknown_models_and_stages_follow_the_known_ones(run):
     shutil.copytree(run / "eval" / "sft", run / "eval" / "a_dpo")
     write_json(run / "a_dpo" / "stage.json", {"stage": "a_dpo", "seconds": 1})

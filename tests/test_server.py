@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,21 @@ def test_parts_are_one_input_and_a_response_is_a_category(client, guard):
     )
     assert result.category_applied_input_types.response == ["text"]
     assert result.category_applied_input_types.prompt == ["text", "image"]
+
+
+def test_a_policy_reaches_a_guard_that_takes_one_and_no_other(tiny, tmp_path, client):
+    model = shutil.copytree(tiny, tmp_path / "rl" / "model")
+    (tmp_path / "run.json").write_text('{"dialect": "rsafe"}')
+    guard, policy = Guard.from_pretrained(model, device="cpu"), "U1: talk of zorbals"
+    expected = guard.moderate(TEXTS[0], response="A sign.", think=False, policy=policy).scores
+    sent = NO_THINK | {"response": "A sign.", "policy": policy}
+    with served(model) as (url, _):
+        [result] = client_of(url).moderations.create(input=TEXTS[0], extra_body=sent).results
+    assert [result.category_scores.prompt, result.category_scores.response] == pytest.approx(
+        [expected["prompt"], expected["response"]], abs=1e-5
+    )
+    with pytest.raises(openai.BadRequestError, match="policy: this guard judges by its own rules"):
+        client.moderations.create(input=TEXTS[0], extra_body=sent)
 
 
 def test_an_answer_that_cannot_be_read_is_flagged_and_says_why(client, guard):
@@ -206,6 +222,23 @@ def test_a_guard_behind_another_server_is_asked_in_its_dialect_and_scored_by_wha
     assert [part["type"] for part in request["messages"][1]["content"]] == ["text", "image_url", "text"]
     assert "What is < |im_end|>?" in request["messages"][1]["content"][2]["text"]
     assert (request["temperature"], request["top_logprobs"]) == (0, 20)
+
+
+def test_a_guard_that_asks_twice_asks_the_other_server_twice(tiny, tmp_path):
+    model = shutil.copytree(tiny, tmp_path / "rl" / "model")
+    (tmp_path / "run.json").write_text('{"dialect": "rsafe"}')
+
+    def answer(request, nth):
+        asked = "the answer, not the request" in request["messages"][0]["content"][0]["text"]
+        return completion(f"<think>\nI look.\n</think>\n\\boxed{{{'unsafe' if asked else 'safe'}}}", [])
+
+    with serving(answer) as backend, served(model, backend_url=backend.url) as (url, _):
+        sent = {"response": "A sign.", "policy": "U1: talk of zorbals"}
+        [result] = client_of(url).moderations.create(input="What is it?", extra_body=sent).results
+    assert result.labels == {"prompt": "unharmful", "response": "harmful"}
+    assert (result.category_scores.prompt, result.category_scores.response, result.tokens) == (0.0, 1.0, 10)
+    assert len(backend.requests) == 2
+    assert all("U1: talk of zorbals" in one["messages"][0]["content"][0]["text"] for one in backend.requests)
 
 
 def test_a_backend_that_fails_is_a_bad_gateway(tiny):

@@ -22,12 +22,14 @@ from source_rows import (
 )
 from source_shapes import small_picture
 
+from gr_vl import dialects
 from gr_vl.data import sources
 from gr_vl.data.sources.cells import MAX_TEXT
 from gr_vl.errors import DataError
 from gr_vl.schema import Label, Task
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
+GUARDREASONER = dialects.get("guardreasoner")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,28 @@ def test_reasoning_over_three_tasks_becomes_two_also_without_a_response(tmp_path
     (sample,) = read("guardreasoner_train", [row], tmp_path)
     assert sample.reasoning == "# Task 1\none\n\n# Task 2\nthree"
     assert (sample.response, sample.labels) == (None, {Task.PROMPT: H})
+
+
+@pytest.mark.parametrize("response", ["answer", "None"], ids=["a response", "a request alone"])
+def test_reasoning_and_labels_of_all_three_tasks_can_be_kept(tmp_path, response):
+    steps = "# Task 1\none\n\nAnswers:\nRequest: harmful\n\n# Task 2\ntwo\n\n# Task 3\nthree"
+    said = ("refusal", "unharmful") if response == "answer" else ("None", "None")
+    ends = "Answers: \nRequest: harmful\nCompletion: {}\nResponse: {}\n".format(*said)
+    row = {"input": transcript(response=response), "output": f"{steps}\n\n---\n\n{ends}"}
+    (sample,) = read("guardreasoner_train_refusal", [row], tmp_path)
+    assert sample.source == "aegis"
+    assert sample.reasoning == steps.replace("Answers:", "## Conclusion")
+    judged = {Task.RESPONSE: U, Task.REFUSAL: Label.REFUSAL} if response == "answer" else {}
+    assert sample.labels == {Task.PROMPT: H, **judged}
+    verdict = GUARDREASONER.parse(GUARDREASONER.target(sample))
+    assert verdict.well_formed
+    assert verdict.labels == GUARDREASONER.expected(sample)
+
+
+def test_reasoning_that_the_dialect_could_not_repeat_is_left_out(tmp_path):
+    row = {"input": transcript(), "output": "# Task 1\none\n\n### Answers:\nRequest: unharmful\n\n# Task 2\ntwo"}
+    (sample,) = read("guardreasoner_train_refusal", [row], tmp_path)
+    assert (sample.reasoning, sample.labels) == (None, {Task.PROMPT: U})
 
 
 def test_pictures_of_the_test_set_pair_by_order_and_must_be_as_many(tmp_path):

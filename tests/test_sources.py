@@ -53,7 +53,8 @@ def test_a_source_read_again_is_the_same_under_the_same_ids(written):
     source, folder, _, found = written
     assert list(source.read(folder)) == found
     assert len({sample.id for sample in found}) == ROWS
-    assert all(sample.source == source.name and sample.id.startswith(source.name) for sample in found)
+    assert {sample.source for sample in found} <= set(source.origins or (source.name,))
+    assert all(sample.id.startswith(source.name) for sample in found)
 
 
 def test_the_words_and_pictures_of_a_row_reach_its_sample(written):
@@ -119,6 +120,16 @@ def test_spa_vl_shows_the_preferred_answer_as_unharmful_and_the_other_as_harmful
         shown[chosen] += 1
     # 200 fair coins: beyond 60 to 140 lies one run in 10^8, and the draw is the same in every run.
     assert 60 < shown[True] < 140
+
+
+def test_the_origin_of_a_row_is_the_file_that_the_release_put_it_in(tmp_path):
+    source_shapes.write("guardreasoner_train", tmp_path, 2)
+    [file] = tmp_path.rglob("*.parquet")
+    file.with_name("AegisTrainR-00000-of-00001.parquet").write_bytes(file.read_bytes())
+    file.with_name("OtherTrainR-00000-of-00001.parquet").write_bytes(file.read_bytes())
+    found = list(sources.get("guardreasoner_train").read(tmp_path))
+    assert [item.source for item in found if not isinstance(item, Refused)] == ["aegis"] * 2 + ["wildguard"] * 2
+    assert {item.reason for item in found if isinstance(item, Refused)} == {"its name is none of the release's"}
 
 
 def test_hod_judges_by_the_object(tmp_path):

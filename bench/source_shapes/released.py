@@ -145,6 +145,7 @@ _FORMS: dict[str, tuple[str, Callable[[Placeholder], tuple[str | None, str]], Ca
 }
 SHAPES: dict[str, Shape] = {
     "guardreasoner_train": (_guardreasoner_train, both_labels),
+    "guardreasoner_train_refusal": (_guardreasoner_train, both_labels),
     "guardreasoner_vl_train_text": (partial(_vl_train, "text"), both_labels),
     "guardreasoner_vl_train_image": (partial(_vl_train, "image"), prompt_labels),
     "guardreasoner_vl_train_text_image": (partial(_vl_train, "text_image"), both_labels),

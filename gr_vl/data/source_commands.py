@@ -100,6 +100,7 @@ def _page(source: Source) -> Table:
         "download": source.url,
         "files": source.layout,
         "rows": source.selects,
+        "origins": ", ".join(source.origins) or source.name,
         "published": counts or "no counts",
         "not verified": source.unverified or "nothing: the real files were read, and gave the published counts",
     }.items():

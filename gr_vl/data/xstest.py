@@ -78,7 +78,7 @@ def two_tasks(trace: str) -> tuple[str, dict[Task, Label]]:
     A label is the last that the trace states; some final blocks say None after a section that decided.
     """
     labels = {_TASKS[name]: Label(word) for name, word in _LABEL.findall(trace)}
-    body = _SECTION_ANSWER.sub("## Conclusion", _FINAL_ANSWERS.sub("", trace))
+    body = without_answers(trace)
     starts: dict[str, int] = {}
     for match in _SECTION.finditer(body):
         starts.setdefault(match[1], match.start())
@@ -91,6 +91,11 @@ def two_tasks(trace: str) -> tuple[str, dict[Task, Label]]:
         raise DataError("the reasoning contains a tag of the target grammar")
     last = body[response:].strip().replace("Task 3", "Task 2")
     return f"{_request_section(body[:refusal])}\n\n{last}", labels
+
+
+def without_answers(trace: str) -> str:
+    """A trace without its final block of answers, and with other words for those that end its sections."""
+    return _SECTION_ANSWER.sub("## Conclusion", _FINAL_ANSWERS.sub("", trace))
 
 
 def _request_section(text: str) -> str:

@@ -17,6 +17,8 @@ class Dialect(Protocol):
     """How one family of guards is spoken to and how its answers are read."""
 
     tasks: tuple[Task, ...]
+    takes_policy: bool
+    """Whether `Sample.policy` replaces the rules to judge by, or is ignored."""
 
     def messages(self, sample: Sample) -> list[Message]:
         """The prompt as chat messages; image parts are place holders for `sample.images`, in order."""

@@ -48,6 +48,7 @@ class GuardReasoner:
     """Three tasks in the order of the grammar: request, completion (whether the response refuses), response."""
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.REFUSAL, Task.RESPONSE)
+    takes_policy = False
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction, then the transcript with the images right after its first line."""

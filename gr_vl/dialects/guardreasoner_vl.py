@@ -47,6 +47,7 @@ class GuardReasonerVL:
     """Two tasks: prompt harmfulness and response harmfulness."""
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
+    takes_policy = False
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction, then the transcript with the images right after its first line."""

@@ -67,6 +67,7 @@ class RSafe:
     """Two tasks, asked one at a time."""
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
+    takes_policy = True
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction with the sample's policy, or with `POLICY`; then the turns that are judged."""

@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 
 from gr_vl.evaluation.curves import Curve, smooth
 
-COLOURS = {"base": "#6b7280", "sft": "#d55e00", "rl": "#0072b2", "rl_eco": "#009e73"}
+COLOURS = {"base": "#6b7280", "sft": "#d55e00", "rl": "#0072b2", "rl_eco": "#009e73", "dpo": "#cc79a7"}
 """Okabe and Ito's palette, which colour-blind readers can tell apart; one colour a model on the whole page."""
-_OTHERS = ("#cc79a7", "#e69f00", "#56b4e9")
+_OTHERS = ("#e69f00", "#56b4e9")
 _INK, _GRID = "#010203", "#010204"
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
     **{colour: f"var(--other{index})" for index, colour in enumerate(_OTHERS)},

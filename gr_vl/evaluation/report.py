@@ -34,6 +34,12 @@ SFT_PANELS: Panels = {
     "Validation loss": ("val/loss",),
     "Learning rate": ("train/lr",),
 }
+DPO_PANELS: Panels = {
+    "DPO loss": ("dpo/loss",),
+    "Margin": ("dpo/margin",),
+    "Pairs told apart (share)": ("dpo/accuracy",),
+    "Learning rate": ("train/lr",),
+}
 RL_PANELS: Panels = {
     "Reward": ("critic/score/mean",),
     "Answer length (tokens)": ("response_length/mean",),
@@ -49,6 +55,7 @@ RL_PANELS: Panels = {
 """Title of a plot and the names of its metric, the first that a stage logged wins."""
 SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
     "SFT": (("sft",), SFT_PANELS),
+    "DPO": (("dpo",), DPO_PANELS),
     "RL": (("rl", "rl_eco"), RL_PANELS),
 }
 """Sections of training plots: the stages that are overlaid, and the panels."""
@@ -121,10 +128,12 @@ def duration(seconds: float) -> str:
 def _context(folder: RunFolder) -> dict[str, Any]:
     corpora = _corpora(folder.path)
     notes = list(folder.notes)
-    if absent := [name for name in CORPORA if name not in corpora]:
+    wanted = [name for name, file in CORPORA.items() if file.partition("/")[0] in folder.expected]
+    if absent := [name for name in wanted if name not in corpora]:
         notes.append(f"Corpora not there: {', '.join(absent)}.")
     panels = _panels(folder.path)
-    if absent := [name for name, content in panels.items() if not content["plots"]]:
+    trained = [name for name, (stages, _) in SECTIONS.items() if set(stages) & set(folder.expected)]
+    if absent := [name for name in trained if not panels[name]["plots"]]:
         notes.append(f"No training metrics of: {', '.join(absent)}.")
     return {
         "run": folder,

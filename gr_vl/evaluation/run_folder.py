@@ -19,8 +19,15 @@ from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
 from gr_vl.schema import Modality, Sample
 
-STAGES = ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")
-MODELS = {"base": "Base", "sft": "SFT", "rl": "RL", "rl_eco": "RL-Eco"}
+STAGES = ("data", "base", "subset", "sft", "mine", "concat", "pairs", "pairs_ensemble", "dpo", "rl", "rl_eco", "eval")
+"""Stages in order."""
+EXPECTED = {
+    "guardreasoner_vl": ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval"),
+    "guardreasoner": ("data", "sft", "mine", "dpo", "eval"),
+    "rsafe": ("data", "rl", "eval"),
+}
+"""The stages that a whole run of a recipe has, whichever of its variants it is."""
+MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "rl_eco": "RL-Eco"}
 """Folder names of the models, in order, and how a person calls them."""
 CORPORA = {
     "train": "data/train.parquet",
@@ -49,6 +56,11 @@ class RunFolder:
     carry empty place holders for their images, since a benchmark of images may not fit in memory."""
     notes: tuple[str, ...]
     """What is missing, in words."""
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """The stages that the whole run has."""
+        return expected(self.meta)
 
     @cached_property
     def evaluations(self) -> dict[str, dict[str, Evaluation]]:
@@ -86,10 +98,15 @@ def load(path: Path) -> RunFolder:
         notes.append("run.json is missing: recipe, seed and environment are unknown.")
     found = {file.parent.name: read_object(file) for file in sorted(path.glob("*/stage.json"))}
     stages = {name: found[name] for name in ordered(found, STAGES)}
-    if unfinished := [name for name in STAGES if name not in stages]:
+    if unfinished := [name for name in expected(meta) if name not in stages]:
         notes.append(f"Stages not run or not finished: {', '.join(unfinished)}.")
     judged = _judge_all(path, str(meta.get("dialect", "guardreasoner_vl")), notes)
     return RunFolder(path, meta, stages, judged, tuple(notes))
+
+
+def expected(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stages that a run with this run.json has; those of the paper's recipe when it names no known one."""
+    return EXPECTED.get(str(meta.get("recipe")), EXPECTED["guardreasoner_vl"])
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def moderate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     think: Annotated[bool, typer.Option("--think/--no-think", help="Reason first, or judge at once.")] = True,
     dialect: Annotated[str | None, typer.Option(help="How the guard is spoken to, if its folder does not say.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="A file with the rules to judge by, one a line.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of an answer at most.")] = 1024,
 ) -> None:
     """Judge one exchange, or a JSONL stream of them. Exit code 1 if a line of the stream could not be judged."""
@@ -42,19 +43,23 @@ def moderate(
     pictures = [_picture(path) for path in image or ()]
     if source not in (None, "-") and not Path(str(source)).is_file():
         raise DataError(f"--input {source}: no such file; correct the path")
-    guard = _guard(model, dialect, max_tokens)
+    rules = None if policy is None else _rules(policy)
+    guard = _guard(model, dialect, max_tokens, rules)
     if source is not None:
-        _stream(guard, source, think, image_root)
+        _stream(guard, source, think, image_root, rules)
         return
-    found = guard.moderate(text or "", pictures, response, think=think)
+    found = guard.moderate(text or "", pictures, response, think=think, policy=rules)
     typer.echo(json.dumps(found.to_json()) if as_json else _readable(found))
 
 
-def _guard(model: Path, dialect: str | None, max_tokens: int) -> Any:
+def _guard(model: Path, dialect: str | None, max_tokens: int, rules: str | None) -> Any:
     from gr_vl import dialects
     from gr_vl.guard import folder
+    from gr_vl.guard.moderation import check_policy
 
-    dialects.get(dialect or folder.dialect_of(folder.check(model)))
+    grammar = dialects.get(dialect or folder.dialect_of(folder.check(model)))
+    if rules is not None:
+        check_policy(grammar)
     _needs("torch", "transformers", extra="serve")
     _quiet()
     from gr_vl.guard.model import Guard
@@ -69,12 +74,21 @@ def _picture(path: Path) -> bytes:
     return images.read(path.name, root=path.parent)
 
 
-def _stream(guard: Any, source: str, think: bool, root: Path | None) -> None:
+def _rules(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise DataError(f"--policy {path}: no readable UTF-8 text ({type(error).__name__}); correct the path") from None
+
+
+def _stream(guard: Any, source: str, think: bool, root: Path | None, rules: str | None) -> None:
     from gr_vl.guard.stream import moderate_lines
 
     bad = total = 0
     with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
-        results = moderate_lines(file, guard.outcomes, batch_size=guard.batch_size, think=think, image_root=root)
+        results = moderate_lines(
+            file, guard.outcomes, batch_size=guard.batch_size, think=think, image_root=root, policy=rules
+        )
         for result in results:
             total += 1
             if "error" in result:

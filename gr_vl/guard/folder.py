@@ -20,8 +20,11 @@ def check(folder: Path) -> Path:
 
 
 def dialect_of(folder: Path) -> str:
-    """The dialect that the folder or the run around it names; the paper's when neither does."""
-    for path in (folder / FACTS, folder.resolve().parent.parent / "run.json"):
+    """The dialect that the folder or the run around it names; the paper's when neither does.
+
+    A run's models are RUN/STAGE/model and RUN/STAGE/checkpoints/STEP[/actor]/huggingface.
+    """
+    for path in (folder / FACTS, *(parent / "run.json" for parent in folder.resolve().parents[1:5])):
         if name := read_object(path).get("dialect"):
             return str(name)
     return "guardreasoner_vl"

@@ -9,8 +9,8 @@ import torch
 from gr_vl.decoding import collate, decode, log_probs
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import DataError
-from gr_vl.guard.moderation import Exchange, Moderation, Written, judged
-from gr_vl.guard.scoring import Place, Places, normalised, walk
+from gr_vl.guard.moderation import Moderation, Question, Written, judged
+from gr_vl.guard.scoring import Place, PlacesByTasks, normalised, walk
 from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
 
 Batch = dict[str, torch.Tensor]
@@ -23,47 +23,51 @@ class Judge:
         self.model, self.max_tokens = model, max_tokens
         self._encoder, self._tokenizer = encoder, encoder.processor.tokenizer
         self._forbidden = [self._tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS]
-        self._places = Places(self._tokenizer, encoder.dialect)
+        self._places = PlacesByTasks(self._tokenizer, encoder.dialect)
 
-    def encode(self, exchange: Exchange) -> Encoded:
+    def encode(self, question: Question) -> Encoded:
         """The prompt. Raises DataError when an image is damaged, or when there is no room for an answer."""
-        encoded = self._encoder.prompt(exchange.sample)
+        encoded = self._encoder.prompt(question.sample)
         room = self.model.config.text_config.max_position_embeddings - self.max_tokens
         if len(encoded.ids) > room:
             raise DataError(f"exchange: {len(encoded.ids):,} tokens exceed the limit of {room:,}; shorten it")
         return encoded
 
-    def reasoned(self, exchanges: Sequence[Exchange], encoded: Sequence[Encoded]) -> list[Moderation]:
+    def reasoned(self, questions: Sequence[Question], encoded: Sequence[Encoded]) -> list[Moderation]:
         """Reasoning, then the verdict; the scores are read in a second pass over what was written."""
         began, end, n = time.perf_counter(), self._tokenizer.eos_token_id, len(encoded)
         prompts = self._batch(encoded)
         sampler = SeededSampler([Draw(0, temperature=0.0)] * n, self.max_tokens, self._forbidden)
         rows = [row.tokens for row in decode(self.model, prompts, range(n), sampler, [self.max_tokens] * n, end)]
         texts = [self._tokenizer.decode(row, skip_special_tokens=True) for row in rows]
-        places = [list(self._places.of(row, text)) for row, text in zip(rows, texts, strict=True)]
+        places = [
+            list(self._places[question.stated].of(row, text))
+            for question, row, text in zip(questions, rows, texts, strict=True)
+        ]
         scores = self._scores(prompts, places)
         seconds = time.perf_counter() - began
         return [
             judged(
                 self._encoder.dialect,
-                exchanges[i],
+                questions[i],
                 Written(texts[i], rows[i][-1] == end, len(encoded[i].ids), len(rows[i]), seconds),
                 {place.task: score for place, score in zip(places[i], scores[i], strict=True)},
             )
             for i in range(n)
         ]
 
-    def unreasoned(self, exchanges: Sequence[Exchange], encoded: Sequence[Encoded]) -> list[Moderation]:
+    def unreasoned(self, questions: Sequence[Question], encoded: Sequence[Encoded]) -> list[Moderation]:
         """The verdict alone, after empty reasoning: one pass over the prompt, one over the few ways to go on."""
         began = time.perf_counter()
-        scores = self._scores(self._batch(encoded), [self._places.unreasoned] * len(encoded))
+        places = [self._places[question.stated].unreasoned for question in questions]
+        scores = self._scores(self._batch(encoded), places)
         seconds, dialect, found = time.perf_counter() - began, self._encoder.dialect, []
-        for exchange, prompt, row in zip(exchanges, encoded, scores, strict=True):
-            way = walk(self._places.unreasoned, row)
+        for question, prompt, ways, row in zip(questions, encoded, places, scores, strict=True):
+            way = walk(ways, row)
             labels = {place.task: place.likelier(score) for place, score in way.items()}
             tokens = sum(len(place.choices[labels[place.task]]) for place in way)
             written = Written(dialect.answer(labels), True, len(prompt.ids), tokens, seconds)
-            found.append(judged(dialect, exchange, written, {place.task: score for place, score in way.items()}))
+            found.append(judged(dialect, question, written, {place.task: score for place, score in way.items()}))
         return found
 
     def _batch(self, encoded: Sequence[Encoded]) -> Batch:

@@ -17,7 +17,7 @@ from gr_vl.errors import ConfigError, DataError
 from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import Batcher
 from gr_vl.guard.judge import Judge
-from gr_vl.guard.moderation import Exchange, Moderation, Outcome
+from gr_vl.guard.moderation import Exchange, Moderation, Outcome, Question, joined, questions
 
 Picture = bytes | Image.Image | str | Path
 
@@ -62,16 +62,31 @@ class Guard:
         return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)
 
     def moderate(
-        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+        self,
+        prompt: str = "",
+        images: Iterable[Picture] = (),
+        response: str | None = None,
+        *,
+        think: bool = True,
+        policy: str | None = None,
     ) -> Moderation:
-        """Judge one exchange. Raises DataError when there is nothing to judge, or an image or the length is refused."""
-        return self.moderate_many([self.exchange(prompt, images, response, think=think)])[0]
+        """Judge one exchange. Raises DataError when there is nothing to judge, or an image or the length is refused.
+
+        `policy` is the text of the rules to judge by, one a line; DataError when the guard's dialect takes none.
+        """
+        return self.moderate_many([self.exchange(prompt, images, response, think=think, policy=policy)])[0]
 
     async def amoderate(
-        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+        self,
+        prompt: str = "",
+        images: Iterable[Picture] = (),
+        response: str | None = None,
+        *,
+        think: bool = True,
+        policy: str | None = None,
     ) -> Moderation:
         """`moderate` without blocking the event loop; calls that wait at the same time are answered together."""
-        exchange = self.exchange(prompt, images, response, think=think)
+        exchange = self.exchange(prompt, images, response, think=think, policy=policy)
         return await asyncio.wrap_future(self._batcher.submit([exchange])[0])
 
     def moderate_many(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
@@ -84,10 +99,16 @@ class Guard:
         return found
 
     def exchange(
-        self, prompt: str = "", images: Iterable[Picture] = (), response: str | None = None, *, think: bool = True
+        self,
+        prompt: str = "",
+        images: Iterable[Picture] = (),
+        response: str | None = None,
+        *,
+        think: bool = True,
+        policy: str | None = None,
     ) -> Exchange:
         """Those arguments as an exchange, its images read and their headers checked."""
-        return Exchange(prompt, tuple(map(self._bytes, images)), response, think)
+        return Exchange(prompt, tuple(map(self._bytes, images)), response, think, policy)
 
     def outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
         """For each exchange its judgement, or why there is none: one bad picture spoils nothing but itself."""
@@ -96,19 +117,34 @@ class Guard:
 
     def _outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
         found: dict[int, Outcome] = {}
-        encoded: dict[int, Encoded] = {}
+        asked: dict[tuple[int, int], tuple[Question, Encoded]] = {}
         for index, exchange in enumerate(exchanges):
             try:
-                encoded[index] = self._judge.encode(exchange)
+                encoded = [(one, self._judge.encode(one)) for one in questions(self.encoder.dialect, exchange)]
             except DataError as error:
                 found[index] = error
-        for judge, think in ((self._judge.reasoned, True), (self._judge.unreasoned, False)):
-            wanted = sorted((i for i in encoded if exchanges[i].think is think), key=lambda i: len(encoded[i].ids))
-            for start in range(0, len(wanted), self.batch_size):
-                batch = wanted[start : start + self.batch_size]
-                judged = judge([exchanges[i] for i in batch], [encoded[i] for i in batch])
-                found |= dict(zip(batch, judged, strict=True))
+            else:
+                asked |= {(index, part): item for part, item in enumerate(encoded)}
+        parts = {
+            **self._answers({key: item for key, item in asked.items() if exchanges[key[0]].think}, think=True),
+            **self._answers({key: item for key, item in asked.items() if not exchanges[key[0]].think}, think=False),
+        }
+        for index in {index for index, _ in asked}:
+            found[index] = joined([parts[key] for key in asked if key[0] == index])
         return [found[index] for index in range(len(exchanges))]
+
+    def _answers(
+        self, asked: dict[tuple[int, int], tuple[Question, Encoded]], *, think: bool
+    ) -> dict[tuple[int, int], Moderation]:
+        """Answers by the place and part of their exchange, in batches of similar length."""
+        judge = self._judge.reasoned if think else self._judge.unreasoned
+        wanted = sorted(asked, key=lambda key: len(asked[key][1].ids))
+        found: dict[tuple[int, int], Moderation] = {}
+        for start in range(0, len(wanted), self.batch_size):
+            batch = wanted[start : start + self.batch_size]
+            answers = judge([asked[key][0] for key in batch], [asked[key][1] for key in batch])
+            found |= dict(zip(batch, answers, strict=True))
+        return found
 
     def close(self) -> None:
         """End the thread behind `amoderate`, after what it still has to answer."""

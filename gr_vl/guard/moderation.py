@@ -1,7 +1,7 @@
 """What a guard in use is asked and what it answers. An answer that cannot be read counts as harmful."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task
 
 MAX_IMAGES = 16
 MAX_CHARACTERS = 400_000
-"""Of a prompt and its response: more than any context holds, and little enough to be tokenised in a moment."""
+"""Of a prompt, its response and a policy: more than any context holds, and tokenised in a moment."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,15 @@ class Exchange:
     response: str | None = None
     think: bool = True
     """Whether the guard reasons before it judges, or goes straight to the result block."""
+    policy: str | None = None
+    """The rules to judge by, one a line, for dialects that take them; None for the dialect's own."""
 
     def __post_init__(self) -> None:
         if not self.prompt and not self.images and self.response is None:
             raise DataError("exchange: nothing to judge; give a prompt, an image or a response")
-        if (size := len(self.prompt) + len(self.response or "")) > MAX_CHARACTERS:
+        if self.policy is not None and not self.policy.strip():
+            raise DataError("policy: is blank, and nothing breaks no rules; name a rule, or leave it out")
+        if (size := len(self.prompt) + len(self.response or "") + len(self.policy or "")) > MAX_CHARACTERS:
             raise DataError(f"exchange: {size:,} characters exceed the limit of {MAX_CHARACTERS:,}; shorten it")
         if len(self.images) > MAX_IMAGES:
             raise DataError(f"exchange: {len(self.images)} images exceed the limit of {MAX_IMAGES}; send fewer")
@@ -39,17 +43,45 @@ class Exchange:
     @property
     def sample(self) -> Sample:
         """The exchange as the dialects take it."""
-        return Sample("", "", self.prompt, self.response, self.images)
+        return Sample("", "", self.prompt, self.response, self.images, policy=self.policy)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The questions that this exchange poses: without a response, the one about the prompt alone."""
+        """What is to be judged: without a response, the prompt alone."""
         return (Task.PROMPT,) if self.response is None else tuple(Task)
 
 
 @dataclass(frozen=True)
+class Question:
+    """One prompt to the guard. A dialect may need several to judge an exchange."""
+
+    sample: Sample
+    stated: tuple[Task, ...]
+    """The tasks that an answer settles."""
+    tasks: tuple[Task, ...]
+    """Those of them that the exchange poses."""
+
+
+def questions(dialect: Dialect, exchange: Exchange) -> list[Question]:
+    """What to ask about an exchange, in order. DataError when it has a policy and the dialect takes none."""
+    if exchange.policy is not None:
+        check_policy(dialect)
+    found = [
+        Question(sample, stated, tuple(task for task in stated if task in exchange.tasks))
+        for sample, stated in dialect.questions(exchange.sample)
+    ]
+    return [question for question in found if question.tasks]
+
+
+def check_policy(dialect: Dialect) -> None:
+    """DataError when guards of this dialect judge by rules of their own."""
+    if not dialect.takes_policy:
+        raise DataError("policy: this guard judges by its own rules; leave it out, or take a guard of dialect rsafe")
+
+
+@dataclass(frozen=True)
 class Written:
-    """What a guard wrote about one exchange, and what that took."""
+    """What a guard wrote about one exchange, and what that took. Several answers are joined by a blank line."""
 
     text: str
     """Without thinking, the result block that its labels make."""
@@ -59,7 +91,7 @@ class Written:
     tokens: int
     """Tokens that the guard chose: all it wrote, or those of the labels alone when it did not think."""
     seconds: float
-    """From the start of the batch that it was part of to its end."""
+    """From the start of the batch that it was part of to its end; the longest of several answers."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +106,7 @@ class Moderation:
     1 where the answer could not be read."""
     reasoning: str
     failure: FailureReason | None
-    """Why the answer holds no verdict; every label then is its task's positive one. None when it holds one."""
+    """Why an answer holds no verdict; the labels that it owes are then the tasks' positive ones. None when all do."""
     written: Written
 
     @property
@@ -99,20 +131,34 @@ Outcome = Moderation | DataError
 """A judgement, or why there is none."""
 
 
-def judged(dialect: Dialect, exchange: Exchange, written: Written, scores: Mapping[Task, float]) -> Moderation:
-    """What an answer says about an exchange. It fails closed: without a verdict, all that was asked is harmful."""
-    tasks = [task for task in dialect.tasks if task in exchange.tasks]
-    verdict = dialect.parse(written.text)
+def judged(dialect: Dialect, question: Question, written: Written, scores: Mapping[Task, float]) -> Moderation:
+    """What an answer says to a question. It fails closed: without a verdict, every label is its task's positive one."""
+    tasks, verdict = question.tasks, dialect.parse(written.text)
     if isinstance(verdict, ParseFailure):
-        worst = {task: positive(task) for task in tasks}
+        worst = {task: task.positive for task in tasks}
         return Moderation(worst, dict.fromkeys(tasks, 1.0), verdict.reasoning, verdict.reason, written)
     labels = {task: verdict.labels[task] for task in tasks}
     return Moderation(labels, {task: scores[task] for task in tasks}, verdict.reasoning, None, written)
 
 
-def positive(task: Task) -> Label:
-    """The label whose probability a score is, and which an unreadable answer gets."""
-    return Label.HARMFUL
+def joined(parts: Sequence[Moderation]) -> Moderation:
+    """The judgement of an exchange from those of its questions."""
+    if len(parts) == 1:
+        return parts[0]
+    written = [part.written for part in parts]
+    return Moderation(
+        {task: label for part in parts for task, label in part.labels.items()},
+        {task: score for part in parts for task, score in part.scores.items()},
+        "\n\n".join(part.reasoning for part in parts if part.reasoning),
+        next((part.failure for part in parts if part.failure is not None), None),
+        Written(
+            "\n\n".join(one.text for one in written),
+            all(one.finished for one in written),
+            sum(one.prompt_tokens for one in written),
+            sum(one.tokens for one in written),
+            max(one.seconds for one in written),
+        ),
+    )
 
 
 def image_of_data_url(url: str) -> bytes:

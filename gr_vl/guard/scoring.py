@@ -14,7 +14,6 @@ from typing import Any
 
 from gr_vl.decoding import Continuation
 from gr_vl.dialects import Dialect
-from gr_vl.guard.moderation import positive
 from gr_vl.schema import Label, Task
 
 
@@ -31,7 +30,7 @@ class Place:
 
     def likelier(self, score: float) -> Label:
         """The label that has this much of the probability or more; a tie is the positive one."""
-        return positive(self.task) if score >= 0.5 else positive(self.task).opposite
+        return self.task.positive if score >= 0.5 else self.task.positive.opposite
 
     def continuations(self, prompt: int) -> list[Continuation]:
         """What to ask a model for, in the order of `choices`."""
@@ -60,17 +59,17 @@ def walk(places: Sequence[Place], scores: Sequence[float]) -> dict[Place, float]
 
 
 class Places:
-    """Finds the labels' places, in answers that were written and in those that need not be."""
+    """Finds the labels' places in answers that state `tasks`: in those that were written and those that need not be."""
 
-    def __init__(self, tokenizer: Any, dialect: Dialect) -> None:
-        self._tokenizer, self._dialect = tokenizer, dialect
-        self._words = {task: self._words_of(task) for task in dialect.tasks}
+    def __init__(self, tokenizer: Any, dialect: Dialect, tasks: tuple[Task, ...]) -> None:
+        self._tokenizer, self._dialect, self._tasks = tokenizer, dialect, tasks
+        self._words = {task: self._words_of(task) for task in tasks}
         self.unreasoned = tuple(self._without_reasoning())
         """Every place of an answer without reasoning: one for each task and each choice of the labels before it."""
 
     def of(self, ids: Sequence[int], text: str) -> Iterator[Place]:
         """The places of an answer: `ids` as generated, and the text that they decode to."""
-        for task, (start, _) in self._dialect.places(text).items():
+        for task, (start, _) in self._spans(text).items():
             yield self._place(task, (), ids, text, start)
 
     def _place(self, task: Task, before: tuple[Label, ...], ids: Sequence[int], text: str, start: int) -> Place:
@@ -84,10 +83,10 @@ class Places:
         return Place(task, before, ids[:low], choices)
 
     def _without_reasoning(self) -> Iterator[Place]:
-        tasks, seen = self._dialect.tasks, set()
-        for labels in product(*([positive(task), positive(task).opposite] for task in tasks)):
+        tasks, seen = self._tasks, set()
+        for labels in product(*([task.positive, task.positive.opposite] for task in tasks)):
             text = self._dialect.answer(dict(zip(tasks, labels, strict=True)))
-            spans = sorted(self._dialect.places(text).items(), key=lambda item: item[1])
+            spans = sorted(self._spans(text).items(), key=lambda item: item[1])
             for index, (task, (start, _)) in enumerate(spans):
                 before = tuple(dict(zip(tasks, labels, strict=True))[earlier] for earlier, _ in spans[:index])
                 if (task, before) not in seen:
@@ -96,11 +95,14 @@ class Places:
 
     def _words_of(self, task: Task) -> dict[Label, str]:
         words = {}
-        for label in (positive(task), positive(task).opposite):
-            text = self._dialect.answer({other: positive(other) for other in self._dialect.tasks} | {task: label})
-            start, end = self._dialect.places(text)[task]
-            words[label] = text[start:end]
+        for label in (task.positive, task.positive.opposite):
+            text = self._dialect.answer({other: other.positive for other in self._tasks} | {task: label})
+            words[label] = text[slice(*self._spans(text)[task])]
         return words
+
+    def _spans(self, text: str) -> dict[Task, tuple[int, int]]:
+        # An answer may hold a label for tasks that were not asked about.
+        return {task: span for task, span in self._dialect.places(text).items() if task in self._tasks}
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -109,3 +111,14 @@ class Places:
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
+
+
+class PlacesByTasks(dict[tuple[Task, ...], Places]):
+    """The `Places` of each kind of question, made when it is first asked."""
+
+    def __init__(self, tokenizer: Any, dialect: Dialect) -> None:
+        super().__init__()
+        self._tokenizer, self._dialect = tokenizer, dialect
+
+    def __missing__(self, tasks: tuple[Task, ...]) -> Places:
+        return self.setdefault(tasks, Places(self._tokenizer, self._dialect, tasks))

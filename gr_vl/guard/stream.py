@@ -12,7 +12,7 @@ from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Exchange, Outcome, image_of_data_url
 
 MAX_LINE = 64 * 2**20
-FIELDS = ("id", "prompt", "images", "response", "think")
+FIELDS = ("id", "prompt", "images", "response", "think", "policy")
 
 Line = tuple[int, bytes]
 
@@ -24,14 +24,16 @@ def moderate_lines(
     batch_size: int,
     think: bool,
     image_root: Path | None,
+    policy: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One result for every line that is not blank, in order: `line` (from 1), its `id`, and a judgement or `error`.
 
-    A line has prompt, response, think and images: a list of data URLs, or of paths below `image_root`. Lines that are
-    there are answered together; the first of a slow source does not wait for others.
+    A line has prompt, response, think, policy and images: a list of data URLs, or of paths below `image_root`. Lines
+    that are there are answered together; the first of a slow source does not wait for others. `policy` is that of the
+    lines without one.
     """
     for lines in _batches(source, batch_size):
-        rows = [_read(number, line, think, image_root) for number, line in lines]
+        rows = [_read(number, line, think, image_root, policy) for number, line in lines]
         exchanges = [exchange for _, exchange in rows if isinstance(exchange, Exchange)]
         answers = iter(answer(exchanges) if exchanges else ())
         for head, exchange in rows:
@@ -39,14 +41,17 @@ def moderate_lines(
             yield head | ({"error": str(outcome)} if isinstance(outcome, DataError) else outcome.to_json())
 
 
-def _read(number: int, line: bytes, think: bool, root: Path | None) -> tuple[dict[str, Any], Exchange | DataError]:
+def _read(
+    number: int, line: bytes, think: bool, root: Path | None, policy: str | None
+) -> tuple[dict[str, Any], Exchange | DataError]:
     head: dict[str, Any] = {"line": number}
     try:
         row = _object(line)
         if isinstance(row.get("id"), str | int):
             head["id"] = row["id"]
         pictures = tuple(_picture(item, root) for item in row.get("images", ()))
-        return head, Exchange(row.get("prompt") or "", pictures, row.get("response"), row.get("think", think))
+        rules = policy if row.get("policy") is None else row["policy"]
+        return head, Exchange(row.get("prompt") or "", pictures, row.get("response"), row.get("think", think), rules)
     except DataError as error:
         return head, error
 
@@ -60,7 +65,8 @@ def _object(line: bytes) -> dict[str, Any]:
         raise DataError(f"line: no JSON ({type(error).__name__}); write one object a line") from None
     if not isinstance(row, dict):
         raise DataError(f"line: holds {type(row).__name__}; write an object with prompt, images or response")
-    kinds: dict[str, Any] = {"prompt": str | None, "response": str | None, "think": bool, "images": list}
+    texts: dict[str, Any] = dict.fromkeys(("prompt", "response", "policy"), str | None)
+    kinds: dict[str, Any] = texts | {"think": bool, "images": list}
     for name, kind in kinds.items():
         if name in row and not isinstance(row[name], kind):
             raise DataError(f"line: {name} is of type {type(row[name]).__name__}; see docs/serving.md")

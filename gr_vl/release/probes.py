@@ -10,7 +10,6 @@ from gr_vl.data import images, io
 from gr_vl.decoding import Continuation, collate, log_probs
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
-from gr_vl.guard.moderation import positive
 from gr_vl.release.source import Source
 from gr_vl.schema import Sample
 
@@ -53,7 +52,7 @@ def prompt_ids(processor: Any, sample: Sample) -> list[int]:
 
 def answer_log_probs(model: Any, encoder: Encoder, samples: Sequence[Sample]) -> list[float]:
     """Of one fixed, well-formed answer to each sample, after its first token, in nats."""
-    text = encoder.dialect.answer({task: positive(task) for task in encoder.dialect.tasks}, _REASONING)
+    text = encoder.dialect.answer({task: task.positive for task in encoder.dialect.tasks}, _REASONING)
     tokenizer = encoder.processor.tokenizer
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     found: list[float] = []

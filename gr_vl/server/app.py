@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from gr_vl.errors import DataError
 from gr_vl.guard.batching import BusyError, ClosedError
-from gr_vl.guard.moderation import MAX_IMAGES, Exchange, Moderation, positive
+from gr_vl.guard.moderation import MAX_IMAGES, Exchange, Moderation
 from gr_vl.schema import Task
 from gr_vl.server.backend import Backend, BackendError
 from gr_vl.server.gate import Gate, refuse
@@ -36,7 +36,7 @@ class Service:
         messages = body.messages()
         if len(messages) > self._settings.max_items:
             raise DataError(f"input: {len(messages)} texts exceed the limit of {self._settings.max_items}; send fewer")
-        exchanges = [await self._exchange(parts, body.response, think=body.think) for parts in messages]
+        exchanges = [await self._exchange(parts, body.response, body) for parts in messages]
         results = [
             _result(exchange, judged) for exchange, judged in zip(exchanges, await self._judge(exchanges), strict=True)
         ]
@@ -46,7 +46,7 @@ class Service:
         """POST /v1/chat/completions: what the guard writes about an exchange, in its own dialect."""
         body = ChatBody.model_validate_json(await request.body())
         parts, response = body.exchange()
-        [judged] = await self._judge([await self._exchange(parts, response, think=body.think)])
+        [judged] = await self._judge([await self._exchange(parts, response, body)])
         written = judged.written
         message = {"role": "assistant", "content": written.text, "refusal": None}
         finish = "stop" if written.finished else "length"
@@ -80,11 +80,12 @@ class Service:
         await self.backend.close()
         await self.pictures.close()
 
-    async def _exchange(self, parts: Sequence[Part], response: str | None, *, think: bool) -> Exchange:
+    async def _exchange(self, parts: Sequence[Part], response: str | None, body: ModerationBody | ChatBody) -> Exchange:
         urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
         if len(urls) > MAX_IMAGES:
             raise DataError(f"input: {len(urls)} images exceed the limit of {MAX_IMAGES}; send fewer")
-        return Exchange(joined(list(parts)), tuple([await self.pictures.read(url) for url in urls]), response, think)
+        pictures = tuple([await self.pictures.read(url) for url in urls])
+        return Exchange(joined(list(parts)), pictures, response, body.think, body.policy)
 
     async def _judge(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
         found = await self.backend.moderate(exchanges)
@@ -120,7 +121,7 @@ def _result(exchange: Exchange, judged: Moderation) -> dict[str, Any]:
     inputs = {task: sent if task is Task.PROMPT else ["text"] for task in judged.labels}
     return {
         "flagged": judged.flagged,
-        "categories": {task: label is positive(task) for task, label in judged.labels.items()},
+        "categories": {task: label is task.positive for task, label in judged.labels.items()},
         "category_scores": judged.scores,
         "category_applied_input_types": inputs,
         **{name: value for name, value in judged.to_json().items() if name not in ("flagged", "scores")},

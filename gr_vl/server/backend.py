@@ -16,9 +16,9 @@ from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
 from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import Batcher, BusyError
-from gr_vl.guard.moderation import Exchange, Moderation, Written, judged
-from gr_vl.guard.scoring import Place, Places, normalised
-from gr_vl.schema import Task
+from gr_vl.guard.moderation import Exchange, Moderation, Question, Written, joined, judged, questions
+from gr_vl.guard.scoring import Place, PlacesByTasks, normalised
+from gr_vl.schema import ParseFailure, Task
 from gr_vl.server.settings import Settings
 
 
@@ -85,7 +85,7 @@ class Remote:
         self._max_tokens, self._limit = settings.max_tokens, settings.queue
         self._dialect = dialects.get(folders.dialect_of(folders.check(settings.model)))
         self._encoder = Encoder(AutoProcessor.from_pretrained(settings.model, local_files_only=True), self._dialect)
-        self._places = Places(self._encoder.processor.tokenizer, self._dialect)
+        self._places = PlacesByTasks(self._encoder.processor.tokenizer, self._dialect)
         key = os.environ.get(settings.backend_key_env) or "none"
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=settings.backend_url, timeout=settings.timeout, max_retries=0
@@ -98,7 +98,7 @@ class Remote:
         return self._running
 
     async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
-        """One request there for each exchange."""
+        """One request there for each question that the dialect has about an exchange."""
         if not all(exchange.think for exchange in exchanges):
             raise DataError("think=false: needs the guard in this process; leave --backend-url out")
         if self._running + len(exchanges) > self._limit:
@@ -114,8 +114,12 @@ class Remote:
         await self._client.close()
 
     async def _one(self, exchange: Exchange) -> Moderation:
+        asked = questions(self._dialect, exchange)
+        return joined(await asyncio.gather(*map(self._answer, asked)))
+
+    async def _answer(self, question: Question) -> Moderation:
         began = time.perf_counter()
-        messages = await asyncio.to_thread(self._messages, exchange)
+        messages = await asyncio.to_thread(self._messages, question)
         try:
             completion: Any = await self._client.chat.completions.create(
                 model=self._name,
@@ -133,21 +137,26 @@ class Remote:
         read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
         written = Written(text, choice.finish_reason == "stop", read, wrote, time.perf_counter() - began)
         listed = (choice.logprobs.content if choice.logprobs else None) or []
-        return judged(self._dialect, exchange, written, self._scores(text, listed))
+        return judged(self._dialect, question, written, self._scores(question, text, listed))
 
-    def _messages(self, exchange: Exchange) -> list[Any]:
-        messages = self._encoder.messages(exchange.sample)
+    def _messages(self, question: Question) -> list[Any]:
+        messages = self._encoder.messages(question.sample)
         for message in messages:
             message["content"] = [_part(part) for part in message["content"]]
         return messages
 
-    def _scores(self, text: str, listed: Sequence[Any]) -> dict[Task, float]:
+    def _scores(self, question: Question, text: str, listed: Sequence[Any]) -> dict[Task, float]:
+        verdict = self._dialect.parse(text)
+        if isinstance(verdict, ParseFailure):
+            return {}
         tokenizer = self._encoder.processor.tokenizer
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        stated = {task: text[slice(*span)] for task, span in self._dialect.places(text).items()}
+        scores = {
+            place.task: _listed_score(tokenizer, place, listed) for place in self._places[question.stated].of(ids, text)
+        }
         return {
-            place.task: _listed_score(tokenizer, place, listed, stated[place.task])
-            for place in self._places.of(ids, text)
+            task: float(verdict.labels[task] is task.positive) if score is None else score
+            for task, score in scores.items()
         }
 
 
@@ -158,10 +167,12 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
 
-def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any], stated: str) -> float:
-    """The score by the tokens that were listed at the label's place; 1 or 0 by the label itself where none was."""
-    first = [tokenizer.decode(tokens[:1]) for tokens in place.choices.values()]
-    start, said = len(tokenizer.decode(place.context)), 0
+def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any]) -> float | None:
+    """The score by the tokens that were listed where the two labels part; None where neither was."""
+    one, other = place.choices.values()
+    shared = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    first = [tokenizer.decode(tokens[shared : shared + 1]) for tokens in (one, other)]
+    start, said = len(tokenizer.decode([*place.context, *one[:shared]])), 0
     for token in listed:
         if said >= start:
             found = {item.token: item.logprob for item in token.top_logprobs}
@@ -169,4 +180,4 @@ def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any], stated: s
                 return normalised([found.get(word, -math.inf) for word in first])
             break
         said += len(token.token)
-    return float(tokenizer.decode(next(iter(place.choices.values()))).strip().lower() == stated.lower())
+    return None

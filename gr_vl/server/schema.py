@@ -36,11 +36,12 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ModerationBody(_Body):
-    """`/v1/moderations`: one text, several texts, or one message of parts. `response` and `think` are ours."""
+    """`/v1/moderations`: one text, several texts, or one message of parts. The rest is ours."""
 
     input: str | list[str] | list[Part]
     response: str | None = None
     think: bool = True
+    policy: str | None = None
 
     def messages(self) -> list[list[Part]]:
         """One list of parts for each exchange to judge. Raises DataError when there is none, or two for a response."""
@@ -77,6 +78,7 @@ class ChatBody(_Body):
     temperature: Annotated[float, Field(ge=0, le=0)] | Annotated[int, Field(ge=0, le=0)] | None = None
     tools: None = None
     think: bool = True
+    policy: str | None = None
 
     def exchange(self) -> tuple[list[Part], str | None]:
         """The user's parts and the assistant's text. Raises DataError when the roles are others."""

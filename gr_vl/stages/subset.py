@@ -18,8 +18,8 @@ def run(config: DictConfig) -> dict[str, Any]:
     for name, without in settings.without.items():
         if unknown := set(without) - known:
             raise ConfigError(
-                f"gr_vl.subset.without.{name}: {', '.join(sorted(unknown))} is no source of {corpus}; "
-                f"use some of: {', '.join(sorted(known))}"
+                f"gr_vl.subset.without.{name}: {', '.join(sorted(unknown))} is no source of {corpus}, whose column "
+                f"source has: {', '.join(sorted(known))}; name some of these, or build the corpus with its origins"
             )
         kept = (sample for sample in io.iterate(corpus) if sample.source not in without)
         sizes[name] = io.write(Path(settings.folder) / f"{name}.parquet", kept)

@@ -11,9 +11,16 @@ Hooks, each through a registry of verl:
 | `transformers` | `_ROLLOUT_REGISTRY`, `RolloutReplicaRegistry`      | `rollout.WeightSender`, `rollout.Replica` |
 | `gr_vl`        | `register_trainer`                                 | `trainer.GuardTrainer`                  |
 | SFT            | none: `entry.train_sft` starts a subclass          | `sft_trainer.GuardSFT`                  |
+| HS-DPO         | none: `entry.train_dpo` starts a subclass          | `preference.PreferenceTrainer`          |
 | `gr_vl`        | reward manager `register`                          | `reward_manager.GuardRewardManager`     |
 | `gr_vl`        | agent loop `register`                              | `agent_loop.SeededAgentLoop`            |
 | dataset        | `data.custom_cls`                                  | `datasets.SFTData`, `datasets.RLData`   |
+| dataset of pairs | `data.custom_cls`                                | `preference.PreferenceData`             |
+
+Replaced in instances by these subclasses: verl's SFT checkpoint handler (`sft_trainer.MarkedCheckpoints`), the loss of
+the SFT trainer (`preference.preference_loss`) and of RL (`trainer.StepLoss`), the log of the RL trainer
+(`surviving.SurvivingTrainer`), the image processor of an agent loop (`agent_loop.RememberingImages`). While
+`sft_trainer.GuardSFT.fit` runs, the module's `Tracking` is ours: verl has no hook at the end of an SFT step.
 
 Patches (`patches.py`), each with a test that fails when verl no longer needs it:
 

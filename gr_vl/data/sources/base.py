@@ -27,7 +27,7 @@ class Source:
     """A public corpus or benchmark, and how its files become samples."""
 
     name: str
-    """What recipes and `Sample.source` call it."""
+    """What recipes call it, and `Sample.source` unless there are `origins`."""
     title: str
     url: str
     licence: str
@@ -41,6 +41,8 @@ class Source:
     published: Mapping[str, int] = field(default_factory=dict)
     """Counts that its paper or card states, under the names of `gr_vl.data.counts`: rows, a modality (text), a task
     (response: its labelled samples), a class of a task (response/harmful)."""
+    origins: tuple[str, ...] = ()
+    """What `Sample.source` says instead of the name, for a collection that tells where its rows come from."""
     benchmark: bool = False
     """Whether it is for evaluation alone: training corpora are cleaned of its samples."""
     selects: str = "every row"

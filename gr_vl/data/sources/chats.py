@@ -138,7 +138,7 @@ _FILES = "*.jsonl|*.jsonl.gz|*.json|*.parquet"
 _COMMON: dict[str, Any] = {
     "url": "your own",
     "licence": "your own",
-    "tasks": tuple(Task),
+    "tasks": (Task.PROMPT, Task.RESPONSE),
     "modalities": tuple(Modality),
 }
 SOURCES = (

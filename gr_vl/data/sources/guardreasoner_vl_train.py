@@ -47,7 +47,7 @@ def _source(part: str, json: str, modality: Modality, rows: int) -> Source:
         licence="see its card",
         layout=f"data/{part}-*.parquet or {json}: messages, images; pictures embedded, or below the folder under the "
         "path that the row states (GuardReasoner-VLTrain-Image)",
-        tasks=tuple(Task),
+        tasks=(Task.PROMPT, Task.RESPONSE),
         modalities=(modality,),
         read=reader(name, f"{part}-*.parquet|{json}", convert=_sample),
         published={"rows": rows, str(modality): rows},

@@ -16,9 +16,11 @@ from gr_vl.schema import Label, Task
 
 _USER, _ASSISTANT = "Human user:\n", "\n\nAI assistant:\n"
 _LABEL = re.compile(
-    r"^[ \t]*(Request|Response)[ \t]*:[ \t]*(harmful|unharmful|none)[ \t]*$", re.ASCII | re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*(?:(Request|Response)[ \t]*:[ \t]*(harmful|unharmful|none)"
+    r"|(Completion)[ \t]*:[ \t]*(refusal|compliance|none))[ \t]*$",
+    re.ASCII | re.IGNORECASE | re.MULTILINE,
 )
-_TASKS = {"request": Task.PROMPT, "response": Task.RESPONSE}
+_TASKS = {"request": Task.PROMPT, "completion": Task.REFUSAL, "response": Task.RESPONSE}
 
 
 def exchange(field: str, text: str) -> tuple[str, str | None]:
@@ -35,5 +37,5 @@ def exchange(field: str, text: str) -> tuple[str, str | None]:
 
 def labels(text: str) -> dict[Task, Label]:
     """The last label that a text states for each task; None, which the files write for unknown, counts as none."""
-    last = {_TASKS[name.lower()]: word.lower() for name, word in _LABEL.findall(text)}
+    last = {_TASKS[(a or b).lower()]: (word or other).lower() for a, word, b, other in _LABEL.findall(text)}
     return {task: Label(word) for task, word in last.items() if word != "none"}

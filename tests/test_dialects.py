@@ -181,4 +181,6 @@ def test_each_label_has_its_place_in_a_good_answer_and_none_without_a_verdict(na
 def test_an_answer_states_the_labels_it_is_given(name):
     dialect = dialects.get(name)
     labels = dict.fromkeys(dialect.tasks, H) | ({Task.REFUSAL: C} if Task.REFUSAL in dialect.tasks else {})
-    assert dialect.parse(dialect.answer(labels, "step")) == Verdict(labels, "step", well_formed=True)
+    # A single question needs no headings.
+    wanted = Verdict(labels, "step", well_formed=True, sectioned=name == "rsafe")
+    assert dialect.parse(dialect.answer(labels, "step")) == wanted

@@ -125,8 +125,7 @@ def _holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
 
 def _rl(config: DictConfig, files: bool) -> Facts:
     slots, rollout, actor = _slots(config), config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
-    mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
-    batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
+    mini = actor.ppo_mini_batch_size
     _positive(
         config,
         "gr_vl.saved_prompts",
@@ -138,6 +137,33 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     if rollout.n < 2:
         raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
     _divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
+    _micro_batches(config, slots)
+    _divides(
+        config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
+    )
+    _room(config)
+    _policy(config)
+    settings = plain(config.gr_vl)
+    SafetyReward.from_config(settings["reward"], settings["dialect"])
+    schedule = ClipSchedule(**settings["clip"])
+    _model(config.gr_vl.start_model, files)
+    _rows(config.data.val_files, files)
+    steps = _steps(config, _rows(config.data.train_files, files))
+    return {
+        "steps": steps,
+        "answers a step": config.data.train_batch_size * rollout.n,
+        "updates a step": config.data.train_batch_size // mini,
+        "answers a slot an update": mini * rollout.n // slots,
+        "clip": schedule,
+        "reward": settings["reward"],
+        "slots": slots,
+    }
+
+
+def _micro_batches(config: DictConfig, slots: int) -> None:
+    rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
+    mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
+    batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
     if actor.use_dynamic_bsz:
         room = config.data.max_prompt_length + config.data.max_response_length
         key = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
@@ -155,10 +181,10 @@ def _rl(config: DictConfig, files: bool) -> Facts:
             f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={log_prob}: {batch} prompts x {rollout.n} "
             f"answers must be a multiple of {slots} slots x {log_prob}; use a divisor of {batch * rollout.n // slots}"
         )
-    _divides(
-        config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
-    )
-    _room(config)
+
+
+def _policy(config: DictConfig) -> None:
+    actor = config.actor_rollout_ref.actor
     if config.trainer.v1.trainer_mode != "gr_vl":
         raise ConfigError(
             f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode!r} knows neither the clip schedule nor rewards "
@@ -169,21 +195,6 @@ def _rl(config: DictConfig, files: bool) -> Facts:
             "actor_rollout_ref.actor.kl_loss_coef=0 with use_kl_loss=true loads a reference model for nothing; "
             "set actor_rollout_ref.actor.use_kl_loss=false"
         )
-    settings = plain(config.gr_vl)
-    SafetyReward.from_config(settings["reward"], settings["dialect"])
-    schedule = ClipSchedule(**settings["clip"])
-    _model(config.gr_vl.start_model, files)
-    _rows(config.data.val_files, files)
-    steps = _steps(config, _rows(config.data.train_files, files))
-    return {
-        "steps": steps,
-        "answers a step": config.data.train_batch_size * rollout.n,
-        "updates a step": config.data.train_batch_size // mini,
-        "answers a slot an update": mini * rollout.n // slots,
-        "clip": schedule,
-        "reward": settings["reward"],
-        "slots": slots,
-    }
 
 
 def _room(config: DictConfig) -> None:

@@ -31,7 +31,8 @@ gr_vl:
   kind: eval
   generation: {corpus: "${gr_vl.run}/data/test.parquet", samples: null, answers: 1, temperature: 0.0, top_p: 1.0}
   eval: {models: {rl: "${gr_vl.run}/concat/model"}, split: test}
-actor_rollout_ref: {rollout: {prompt_length: 8, response_length: 8, max_model_len: null}}
+actor_rollout_ref: {rollout: {prompt_length: 8, response_length: 8, max_model_len: null,
+                              tensor_model_parallel_size: 1, n_gpus_per_node: 1}}
 """,
 }
 

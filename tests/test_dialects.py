@@ -177,6 +177,14 @@ def test_each_label_has_its_place_in_a_good_answer_and_none_without_a_verdict(na
     assert not any(dialect.places(text) for text in bad.NO_VERDICT[name].values() if len(text) < 1000)
 
 
+@pytest.mark.parametrize(("sections", "sectioned"), [(3, True), (2, False)])
+def test_three_tasks_take_three_sections(sections, sectioned):
+    reasoning = "\n".join(f"# Task {number}\nstep" for number in range(1, sections + 1))
+    labels = {Task.PROMPT: H, Task.REFUSAL: C, Task.RESPONSE: H}
+    guard = dialects.get("guardreasoner")
+    assert guard.parse(guard.answer(labels, reasoning)).sectioned is sectioned
+
+
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_an_answer_states_the_labels_it_is_given(name):
     dialect = dialects.get(name)

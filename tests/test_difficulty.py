@@ -1,12 +1,16 @@
 """How hard each sample was is counted task by task, kept, and shown by source and modality."""
 
+from dataclasses import replace
+
 import pytest
 from factories import HARMFUL, UNHARMFUL, make_answer, make_png, make_sample, make_text
 from PIL import Image
 
+from gr_vl import dialects
 from gr_vl.augment import difficulty
 from gr_vl.augment.difficulty import Errors
 from gr_vl.errors import DataError
+from gr_vl.schema import Label, Task
 
 SAMPLES = [
     make_sample("a", HARMFUL, UNHARMFUL, source="s"),
@@ -19,17 +23,29 @@ SAID = {
     "c": [make_text(HARMFUL, UNHARMFUL)] * 3 + [""],
 }
 ANSWERS = [make_answer(id, text, index=index) for id, texts in SAID.items() for index, text in enumerate(texts)]
+TWO_TASKS = {"n_wrong_refusal": None}
 ROWS = [
-    Errors("a", "s", "text", 4, n_wrong=3, n_wrong_prompt=2, n_wrong_response=3, n_unparsable=1),
+    Errors("a", "s", "text", 4, n_wrong=3, n_wrong_prompt=2, n_wrong_response=3, **TWO_TASKS, n_unparsable=1),
     # Without a response, unharmful is expected of it.
-    Errors("b", "s", "text", 4, n_wrong=0, n_wrong_prompt=0, n_wrong_response=0, n_unparsable=0),
+    Errors("b", "s", "text", 4, n_wrong=0, n_wrong_prompt=0, n_wrong_response=0, **TWO_TASKS, n_unparsable=0),
     # The truth of the prompt is not known.
-    Errors("c", "t", "image", 4, n_wrong=4, n_wrong_prompt=None, n_wrong_response=4, n_unparsable=1),
+    Errors("c", "t", "image", 4, n_wrong=4, n_wrong_prompt=None, n_wrong_response=4, **TWO_TASKS, n_unparsable=1),
 ]
 
 
 def test_errors_are_counted_by_task():
     assert difficulty.count(SAMPLES, ANSWERS, 4) == ROWS
+
+
+def test_a_third_task_is_counted_where_a_dialect_has_one():
+    guard = dialects.get("guardreasoner")
+    sample = replace(make_sample("a", HARMFUL, UNHARMFUL), labels={Task.PROMPT: HARMFUL, Task.REFUSAL: Label.REFUSAL})
+    said = {Task.PROMPT: HARMFUL, Task.RESPONSE: HARMFUL}
+    texts = [guard.answer({**said, Task.REFUSAL: label}, "step") for label in (Label.REFUSAL, Label.COMPLIANCE)]
+    answers = [make_answer("a", text, index=index) for index, text in enumerate(texts)]
+    [row] = difficulty.count([sample], answers, 2, "guardreasoner")
+    assert (row.n_wrong, row.n_wrong_prompt, row.n_wrong_response, row.n_wrong_refusal) == (1, 0, None, 1)
+    assert "| wrong on prompt | wrong on refusal | unparsable |" in difficulty.table([row])
 
 
 def test_an_answer_that_is_there_twice_counts_once():

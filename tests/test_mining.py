@@ -93,7 +93,7 @@ def test_a_draw_depends_on_the_seed_and_is_uniform():
 
 
 def test_a_bad_limit_and_a_missing_count_are_named():
-    with pytest.raises(ConfigError, match="limit=0"):
+    with pytest.raises(ConfigError, match=r"gr_vl\.mine\.keep=0 must"):
         select(MANY, NONE_RIGHT, 4, "all_wrong", limit=0, seed=1)
     with pytest.raises(DataError, match="sample 'm0' has no answers"):
         select(MANY, {}, 4, "all_wrong", limit=1, seed=1)

@@ -25,8 +25,7 @@ SCHEMA = pa.schema(
         ("modality", pa.string()),
         ("answers", pa.int32()),
         ("n_wrong", pa.int32()),
-        ("n_wrong_prompt", pa.int32()),
-        ("n_wrong_response", pa.int32()),
+        *((f"n_wrong_{task}", pa.int32()) for task in Task),
         ("n_unparsable", pa.int32()),
     ]
 )
@@ -45,6 +44,7 @@ class Errors:
     n_wrong_prompt: int | None
     """Of the task alone; None when its label is not known. Answers without a verdict are wrong about every task."""
     n_wrong_response: int | None
+    n_wrong_refusal: int | None
     n_unparsable: int
 
     @property
@@ -67,10 +67,12 @@ def count(
         if len(given) != k:
             raise DataError(f"sample {sample.id!r} has {len(given)} answers where k={k}; resume the generation")
         outcomes, expected = [grammar.parse(text) for text in given.values()], grammar.expected(sample)
-        by_task = {task: _wrong(outcomes, {task: expected[task]}) if task in expected else None for task in Task}
+        by_task = {
+            f"n_wrong_{task}": _wrong(outcomes, {task: expected[task]}) if task in expected else None for task in Task
+        }
         unparsable = sum(isinstance(outcome, ParseFailure) for outcome in outcomes)
-        numbers = (k, _wrong(outcomes, expected), by_task[Task.PROMPT], by_task[Task.RESPONSE], unparsable)
-        rows.append(Errors(sample.id, sample.source, sample.modality, *numbers))
+        wrong = _wrong(outcomes, expected)
+        rows.append(Errors(sample.id, sample.source, sample.modality, k, wrong, n_unparsable=unparsable, **by_task))
     return rows
 
 
@@ -114,14 +116,16 @@ def table(rows: Sequence[Errors]) -> str:
     groups: dict[tuple[str, str], list[Errors]] = defaultdict(list)
     for row in rows:
         groups[row.source, row.modality].append(row)
+    tasks = [task for task in Task if any(getattr(row, f"n_wrong_{task}") is not None for row in rows)]
     lines = [
-        "| source | modality | samples | all right | mixed | all wrong | wrong on prompt | on response | unparsable |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: | --: |",
+        "| source | modality | samples | all right | mixed | all wrong "
+        f"| {' | '.join(f'wrong on {task}' for task in tasks)} | unparsable |",
+        f"| --- | --- |{' --: |' * (len(tasks) + 5)}",
     ]
     for (source, modality), members in [*sorted(groups.items()), (("all", ""), list(rows))]:
         easy, hard = (sum(test(row) for row in members) / len(members) for test in (_easy, _hard))
         parts = [f"{share:.0%}" for share in (easy, 1 - easy - hard, hard)]
-        parts += [_rate(members, field) for field in ("n_wrong_prompt", "n_wrong_response", "n_unparsable")]
+        parts += [_rate(members, field) for field in (*(f"n_wrong_{task}" for task in tasks), "n_unparsable")]
         lines.append(f"| {source} | {modality} | {len(members):,} | {' | '.join(parts)} |")
     return "\n".join(lines) + "\n"
 

@@ -58,7 +58,7 @@ def select(
     Each sample's draw is a function of the seed and its id, so neither order nor the other samples change it.
     """
     if limit is not None and limit < 1:
-        raise ConfigError(f"gr_vl.mine.limit={limit} must be at least 1, or null for no limit")
+        raise ConfigError(f"gr_vl.mine.keep={limit} must be at least 1, or null for no limit")
     hard = [
         sample
         for sample in samples

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -63,10 +63,10 @@ def _followed(source: Source, folder: Path, console: Console) -> Iterator[Sample
         yield from bar.track(source.read(folder), total=total, description=source.name)
 
 
-def _table(*columns: str, **options: str) -> Table:
+def _table(*columns: str, **options: JustifyMethod) -> Table:
     table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column, side in options.items():
-        table.columns[int(column.removeprefix("c"))].justify = side  # type: ignore[assignment]
+        table.columns[int(column.removeprefix("c"))].justify = side
     return table
 
 

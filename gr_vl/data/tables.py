@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from gr_vl.errors import DataError
 
@@ -53,7 +53,7 @@ def rows(path: Path) -> Iterator[Item]:
 def _open(path: Path) -> TextIO:
     # Bytes that are no UTF-8 become U+FFFD: one broken character is no reason to lose a file.
     options: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-    return gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open(**options)  # type: ignore[no-any-return]
+    return cast(TextIO, gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open(**options))
 
 
 def _json(path: Path) -> Iterator[Item]:

@@ -19,11 +19,9 @@ does not ask for them, `Verdict.sectioned` says whether they are there.
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from gr_vl.dialects.sections import sectioned
-from gr_vl.dialects.transcript import transcript
-from gr_vl.errors import DataError
+from gr_vl.dialects.transcript import Family
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 INSTRUCTION = (
@@ -43,34 +41,16 @@ _TASKS = {"request": Task.PROMPT, "response": Task.RESPONSE}
 _TAGS = ("<think>", "</think>", "<result>", "</result>")
 
 
-class GuardReasonerVL:
+class GuardReasonerVL(Family):
     """Two tasks: prompt harmfulness and response harmfulness."""
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
-    takes_policy = False
-
-    def messages(self, sample: Sample) -> list[dict[str, Any]]:
-        """System instruction, then the transcript with the images right after its first line."""
-        return [
-            {"role": "system", "content": [{"type": "text", "text": INSTRUCTION}]},
-            {"role": "user", "content": transcript(sample)},
-        ]
-
-    def questions(self, sample: Sample) -> list[tuple[Sample, tuple[Task, ...]]]:
-        """One question settles every task."""
-        return [(sample, self.tasks)]
+    instruction = INSTRUCTION
 
     def expected(self, sample: Sample) -> Mapping[Task, Label]:
         """Known labels; with nothing to judge, the response counts as unharmful (the paper's convention)."""
         known = {task: label for task, label in sample.labels.items() if task in self.tasks}
         return {**known, Task.RESPONSE: Label.UNHARMFUL} if sample.response is None else known
-
-    def target(self, sample: Sample) -> str:
-        """Reasoning and the result that it ends in. Raises DataError when reasoning or a label is missing."""
-        labels = {**self.expected(sample), **(sample.taught or {})}
-        if sample.reasoning is None or any(task not in labels for task in self.tasks):
-            raise DataError(f"sample {sample.id!r} is no SFT target: it needs reasoning and a label for every task")
-        return self.answer(labels, sample.reasoning.strip())
 
     def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
         """Reasoning, and the result block that states these labels."""

@@ -40,7 +40,7 @@ class Place:
 def normalised(log_probs: Sequence[float]) -> float:
     """The share of the first of two log-probabilities, in [0, 1].
 
-    >>> normalised([math.log(0.3), math.log(0.1)])
+    >>> round(normalised([math.log(0.3), math.log(0.1)]), 6)
     0.75
     """
     return 1 / (1 + math.exp(min(log_probs[1] - log_probs[0], 700.0)))

@@ -132,7 +132,7 @@ class Belief:
         ]
         copies = math.lcm(4, ranks) // 4
         keys = [f"{PARTITION}{copy}_{index}_0" for copy in range(copies) for index in range(4)]
-        tags = [pair_tag for _ in range(copies) for pair_tag in [dict(batch.tags[0])] * 4]
+        tags = [dict(batch.tags[0])] * len(keys)
         fields = tu.list_of_dict_to_tensordict([*rows, *swapped] * copies)
         tq.kv_batch_put(keys=keys, partition_id=PARTITION, fields=fields, tags=tags)
         extra = {"calculate_entropy": False, "compute_loss": False, "micro_batch_size_per_gpu": 1}

@@ -18,6 +18,8 @@ def environment(device: str) -> dict[str, str]:
         "VERL_PLATFORM": "cpu",
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
+        # TransferQueue wants eight, and warns at every read on a machine that has fewer.
+        "TQ_NUM_THREADS": "1",
     }
 
 

@@ -1,158 +1,154 @@
-"""A corpus of the published size built, checked and freed of duplicates: seconds and peak memory of all processes.
+"""A corpus of the published size in its sources' real shapes: built, checked, and built again under kills.
 
     python bench/data_build.py [--rows N] [--keep FOLDER]
 
 Target for 123,096 rows (63,799 text, 13,267 image, 46,030 text-image) on two cores: at most 20 minutes and 4 GB, for
-`data build` and `data validate` together. Content is neutral, pictures are JPEGs of 0.2 to 0.8 megapixels; one row in
-50 is a copy, one in 50 nearly one, one in 100 is corrupt, and a benchmark of 2,000 rows lies half in the corpus.
-Making it is not timed. With --keep the corpus stays, and is not made again.
+`data build` and `data validate` together; killed twice at random and run again, the same bytes. Content is neutral,
+pictures are JPEGs of 0.2 to 0.8 megapixels; one row in 50 is a copy, one in 50 nearly one, one picture in 100 is cut
+off, and half of a benchmark of 2,000 rows lies in the corpus. Making it is not timed. With --keep it stays.
 """
 
 import argparse
+import hashlib
 import io
 import os
 import random
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
+import source_shapes
 from PIL import Image
+from source_shapes.rows import Placeholder, placeholders
 
-from gr_vl.data import io as corpora
-from gr_vl.data.build import recipe, run
-from gr_vl.data.build.validate import Report, validate
-from gr_vl.data.build.watch import Watch
-from gr_vl.data.sources.base import Refused, Source
-from gr_vl.launch import State
-from gr_vl.schema import Label, Modality, Sample, Task
+from gr_vl.launch import memory
 
-PUBLISHED = {"text": 63_799, "image": 13_267, "text_image": 46_030}
-COPY, NEAR, CORRUPT = 50, 50, 100
+TOTAL = 123_096
+PARTS = {
+    "text": {"wildguard_train": 43_400, "beavertails_train": 13_597, "aegis1_train": 5_401, "toxicchat_train": 1_401},
+    "image": {"unsafebench": 8_000, "hateful_memes": 2_267, "harm_p": 1_000, "badnews": 1_000, "hod": 1_000},
+    "text_image": {"spa_vl_train": 46_030},
+}
+BENCHMARK, TWIN = "bench_xstest_response", "beavertails_train"
+COPY, NEAR, CUT = 50, 50, 100
 """One row in so many."""
-RECIPE = """
-seed: 1
-splits: {train: 0.98, validation: 0.01, test: 0.01}
-parts:
-  text: {sources: {text: text}}
-  image: {sources: {image: image}}
-  text_image: {sources: {text_image: text_image}}
-benchmarks: {benchmark: benchmark}
-"""
-WORDS = [a + b + c for a in "bdkmnprst" for b in "aeiou" for c in ("la", "le", "li", "lo", "lu", "ma", "me")]
 SIZES = ((640, 480), (500, 375), (800, 600), (480, 640), (1024, 768))
+GRAIN = np.random.default_rng(0).normal(0, 6, (1024, 1024, 1)).astype(np.int16)
 
 
-def photograph(draw: np.random.Generator, grain: np.ndarray) -> bytes:
+def photograph(number: int) -> bytes:
     """A JPEG of 40 to 200 kB: smooth shapes and some grain."""
+    draw = np.random.default_rng(number)
     width, height = SIZES[draw.integers(len(SIZES))]
     coarse = Image.fromarray(draw.integers(0, 255, (12, 16, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR)).astype(np.int16)
-    picture = np.clip(smooth + grain[:height, :width], 0, 255).astype(np.uint8)
+    picture = np.clip(smooth + GRAIN[:height, :width], 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="JPEG", quality=85)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return data[: len(data) // 2] if number % CUT == 3 else data
 
 
-def made(modality: str, number: int) -> Iterator[Sample]:
-    """Rows of a modality, with copies, near copies and corrupt ones."""
-    draw, pixels = random.Random(modality), np.random.default_rng(len(modality))
-    grain = pixels.normal(0, 6, (1024, 1024, 1)).astype(np.int16)
-    last = None
-    for i in range(number):
-        words = draw.choices(WORDS, k=draw.randint(20, 120))
-        prompt = "" if modality == "image" else " ".join(words)
-        response = None if modality == "image" else " ".join(draw.choices(WORDS, k=draw.randint(40, 250)))
-        images = () if modality == "text" else (photograph(pixels, grain),)
-        labels = {Task.PROMPT: list(Label)[i % 2]} | ({} if response is None else {Task.RESPONSE: list(Label)[i % 2]})
-        sample = Sample(f"{modality}-{i}", modality, prompt, response, images, labels)
-        if last is not None and i % COPY == 1:
-            sample = replace(last, id=sample.id)
-        elif last is not None and i % NEAR == 2:
-            sample = replace(last, id=sample.id, prompt=last.prompt and f"{last.prompt} so")
-        elif i % CORRUPT == 3:
-            sample = replace(sample, images=tuple(data[: len(data) // 2] for data in images), labels={})
-        yield sample
-        last = sample
+def rows(name: str, first: int, number: int) -> Iterator[Placeholder]:
+    """Rows of a source with copies and near copies; pictures of different sources differ."""
+    last: Placeholder | None = None
+    for row in placeholders(name, number, lambda i: photograph(first + i)):
+        if last is not None and row.number % COPY in (1, 2):
+            same = last.picture(last.number) if row.number % COPY == 1 else photograph(first + row.number)
+            words = last.prompt if row.number % COPY == 1 else f"{last.prompt} so"
+            row = replace(row, prompt=words, response=last.response, picture=lambda _, same=same: same)
+        yield row
+        last = row
 
 
-def asked(rows: Iterable[Sample], number: int) -> Iterator[Sample]:
-    """A benchmark: rows of the corpus, and as many that are not in it."""
-    for i, sample in enumerate(rows):
-        if i % 7 == 0 and sample.labels and sample.prompt:
-            yield replace(sample, id=f"b{i}", source="benchmark")
-            yield replace(sample, id=f"c{i}", source="benchmark", prompt=sample.prompt[::-1], images=())
-            number -= 2
-        if number <= 0:
-            return
+def make(folder: Path, total: int) -> None:
+    """Every source, a benchmark whose first half is a source's first rows, and the recipe that mixes them."""
+    first, recipe = 0, ["seed: 1", "splits: {train: 0.98, validation: 0.01, test: 0.01}", "parts:"]
+    for part, sources in PARTS.items():
+        recipe += [f"  {part}:", "    sources:"]
+        for name, number in sources.items():
+            recipe.append(f"      {name}: {name}")
+            if not (folder / name).is_dir():
+                source_shapes.SHAPES[name][0](folder / name, rows(name, first, number * total // TOTAL))
+            first += number
+    asked = min(2_000, total // 50)
+    known = list(placeholders(TWIN, asked // 2))
+    new = [replace(row, number=row.number + len(known)) for row in placeholders(BENCHMARK, asked // 2)]
+    source_shapes.SHAPES[BENCHMARK][0](folder / BENCHMARK, [*known, *new])
+    (folder / "recipe.yaml").write_text("\n".join([*recipe, "benchmarks:", f"  {BENCHMARK}: {BENCHMARK}"]))
 
 
-def read(folder: Path) -> Iterator[Sample | Refused]:
-    """The rows of a folder."""
-    yield from corpora.iterate(folder / "rows.parquet")
+def data(command: str, *arguments: object) -> subprocess.Popen[bytes]:
+    """A `gr-vl data` command, begun."""
+    words = [sys.executable, "-m", "gr_vl.cli", "data", command, *map(str, arguments)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def source(name: str) -> Source:
-    """What the recipe mixes."""
-    return Source(name, name, "", "", "rows.parquet", tuple(Task), tuple(Modality), read, benchmark=name == "benchmark")
-
-
-def cpu() -> float:
-    """Seconds of a core that this process and its ended children have had."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def timed(name: str, rows: int, states: Iterable[State]) -> float:
-    """Run, print, and return the seconds."""
-    begin, busy, peak = time.perf_counter(), cpu(), 0.0
-    for state in states:
-        peak = max(peak, state.peak_rss_gb)
-    seconds = time.perf_counter() - begin
-    used = cpu() - busy
-    print(f"{name:<26}{seconds:>7.0f} s{rows / seconds:>7.0f} rows/s{used:>7.0f} s of CPU time{peak:>7.2f} GB")
+def timed(name: str, number: int, process: subprocess.Popen[bytes]) -> float:
+    """Wait, print, and return the seconds; memory is that of all its processes, looked at five times a second."""
+    begin, family, peak, busy = time.perf_counter(), {psutil.Process(process.pid)}, 0.0, os.times()
+    while process.poll() is None:
+        peak = max(peak, memory(process.pid, family))
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{name}: exit code {process.returncode}")
+    seconds, now = time.perf_counter() - begin, os.times()
+    used = now.children_user + now.children_system - busy.children_user - busy.children_system
+    print(f"{name:<26}{seconds:>7.0f} s{number / seconds:>7.0f} rows/s{used:>7.0f} s of CPU time{peak:>7.2f} GB")
     return seconds
 
 
-def checked(path: Path, model: Path | None) -> Iterator[State]:
-    """Validate, as states."""
-    watch, report = Watch(), Report()
-    for step, done in enumerate(validate(path, report, model=model)):
-        if step % 8 == 0:
-            yield watch.state(done, None, "")
-    yield watch.state(report.rows, None, "")
+def killed_twice(recipe: Path, out: Path, folder: Path, seconds: float, draw: random.Random) -> None:
+    """A build that gets SIGKILL with all its processes at two random moments."""
+    for _ in range(2):
+        process, moment = data("build", recipe, out, "--folder", folder), draw.uniform(0.1, 0.7) * seconds
+        time.sleep(moment)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for member in family:
+            member.kill()
+        process.wait()
+        print(f"killed after {moment:.0f} s with {len(family)} processes; {len(list((out / 'work').glob('*')))} shards")
 
 
-def main(rows: int, folder: Path, model: Path | None) -> None:
-    """Make, build, check, print."""
-    for modality, number in PUBLISHED.items():
-        path = folder / modality / "rows.parquet"
-        if not path.is_file():
-            corpora.write(path, made(modality, number * rows // sum(PUBLISHED.values())))
-    if not (folder / "benchmark").is_dir():
-        both = corpora.iterate(folder / "text_image" / "rows.parquet")
-        corpora.write(folder / "benchmark" / "rows.parquet", asked(both, min(2_000, rows // 50)))
-    size = sum(path.stat().st_size for path in folder.glob("*/rows.parquet"))
-    cores, load = os.cpu_count(), os.getloadavg()[0]
-    print(f"{rows:,} rows, {size / 2**30:.2f} GB, {cores} cores, load {load:.1f} before the start")
-    (folder / "recipe.yaml").write_text(RECIPE)
-    mixture = recipe.load(folder / "recipe.yaml", folder)
-    out = folder / f"out-{time.time_ns()}"
-    first = timed("build", rows, run.build(mixture, out, source))
-    kept = sum(corpora.count(out / f"{split}.parquet") for split in mixture.splits)
-    second = timed("validate", kept, checked(out / "train.parquet", model))
-    timed("build again, shards kept", rows, run.build(mixture, out, source))
-    print(f"build and validate {(first + second) / 60:.1f} min; {kept:,} rows kept\n")
-    print((out / "contamination.md").read_text())
+def digests(out: Path) -> dict[str, str]:
+    """Of every file of a built corpus but its shards."""
+    files = (path for path in out.iterdir() if path.is_file() and not path.name.startswith("."))
+    return {path.name: hashlib.file_digest(path.open("rb"), "sha256").hexdigest() for path in files}
+
+
+def main(total: int, folder: Path, seed: int) -> None:
+    """Make, build, check, kill, compare, print."""
+    make(folder, total)
+    files = (path for sources in PARTS.values() for name in sources for path in (folder / name).rglob("*"))
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    print(f"{total:,} rows, {size / 2**30:.2f} GB, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    recipe, whole, killed = (
+        folder / "recipe.yaml",
+        *(folder / f"{name}-{time.time_ns()}" for name in ("whole", "killed")),
+    )
+    first = timed("build", total, data("build", recipe, whole, "--folder", folder))
+    second = timed("validate", total, data("validate", whole / "train.parquet"))
+    print(f"build and validate {(first + second) / 60:.1f} min\n")
+    killed_twice(recipe, killed, folder, first, random.Random(seed))
+    timed("build, after two kills", total, data("build", recipe, killed, "--folder", folder))
+    same = digests(whole) == digests(killed)
+    print(f"{len(digests(whole))} files, {'the same bytes' if same else 'NOT the same bytes'}\n")
+    print((whole / "contamination.md").read_text())
+    if not same:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=sum(PUBLISHED.values()))
+    parser.add_argument("--rows", type=int, default=TOTAL)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--model", type=Path, help="Measure tokens with this folder's processor, too.")
+    parser.add_argument("--seed", type=int, default=1, help="Of the moments of the kills.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        main(arguments.rows, arguments.keep or Path(temporary), arguments.model)
+        main(arguments.rows, arguments.keep or Path(temporary), arguments.seed)

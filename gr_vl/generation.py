@@ -1,8 +1,9 @@
 """Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is never made again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from gr_vl.schema import Answer, Sample
 from gr_vl.seeding import seed_of
 
 CHUNK = 512
-"""Requests in flight at once; finished chunks are written together."""
+"""Requests in flight at once, of as many whole samples as fit; finished chunks are written together."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,25 @@ class Generator:
 
         ray.get([server.load_model.remote(str(model)) for server in self.manager.server_handles])
 
-    def answer(self, samples: Sequence[Sample], request: Request, out: Path, note: str = "") -> list[Answer]:
-        """The k answers of every sample, in the order of the samples; those already in `out` are read, not made."""
+    def answers(
+        self, samples: Iterable[Sample], total: int, request: Request, out: Path, note: str = ""
+    ) -> Iterator[tuple[Sample, list[Answer]]]:
+        """Each of `total` samples with its k answers, in order; those already in `out` are read, not made.
+
+        No more than `CHUNK` samples are in memory at once.
+        """
         done = {(answer.id, answer.index): answer for answer in (read_answers(out) if out.is_file() else ())}
-        wanted = [(sample, index) for sample in samples for index in range(request.answers)]
-        missing = [item for item in wanted if (item[0].id, item[1]) not in done]
-        for start in range(0, len(missing), CHUNK):
-            report(out.parent, len(wanted) - len(missing) + start, len(wanted), note)
-            fresh = asyncio.run(self._chunk(missing[start : start + CHUNK], request))
+        finished, waiting = 0, iter(samples)
+        while batch := list(islice(waiting, max(CHUNK // request.answers, 1))):
+            report(out.parent, finished * request.answers, total * request.answers, note)
+            wanted = [(sample, index) for sample in batch for index in range(request.answers)]
+            fresh = asyncio.run(self._chunk([item for item in wanted if (item[0].id, item[1]) not in done], request))
             append_answers(out, fresh)
             done |= {(answer.id, answer.index): answer for answer in fresh}
-        report(out.parent, len(wanted), len(wanted), note)
-        return [done[sample.id, index] for sample, index in wanted]
+            for sample in batch:
+                yield sample, [done.pop((sample.id, index)) for index in range(request.answers)]
+            finished += len(batch)
+        report(out.parent, finished * request.answers, total * request.answers, note)
 
     async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request) -> list[Answer]:
         prompts = {sample.id: self.encoder.prompt(sample) for sample, _ in items}

@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-import pytest
-from factories import HARMFUL, UNHARMFUL, make_answer, make_png, make_sample, make_text
+from factories import HARMFUL, UNHARMFUL, make_png, make_sample, make_text
 from PIL import Image
 
 from gr_vl import dialects
 from gr_vl.augment import difficulty
 from gr_vl.augment.difficulty import Errors
-from gr_vl.errors import DataError
 from gr_vl.schema import Label, Task
 
 SAMPLES = [
@@ -22,7 +20,6 @@ SAID = {
     "b": [make_text(HARMFUL, UNHARMFUL)] * 4,
     "c": [make_text(HARMFUL, UNHARMFUL)] * 3 + [""],
 }
-ANSWERS = [make_answer(id, text, index=index) for id, texts in SAID.items() for index, text in enumerate(texts)]
 TWO_TASKS = {"n_wrong_refusal": None}
 ROWS = [
     Errors("a", "s", "text", 4, n_wrong=3, n_wrong_prompt=2, n_wrong_response=3, **TWO_TASKS, n_unparsable=1),
@@ -34,7 +31,9 @@ ROWS = [
 
 
 def test_errors_are_counted_by_task():
-    assert difficulty.count(SAMPLES, ANSWERS, 4) == ROWS
+    guard = dialects.get("guardreasoner_vl")
+    assert [difficulty.errors(sample, SAID[sample.id], guard) for sample in SAMPLES] == ROWS
+    assert [row.right for row in ROWS] == [1, 4, 0]
 
 
 def test_a_third_task_is_counted_where_a_dialect_has_one():
@@ -42,20 +41,9 @@ def test_a_third_task_is_counted_where_a_dialect_has_one():
     sample = replace(make_sample("a", HARMFUL, UNHARMFUL), labels={Task.PROMPT: HARMFUL, Task.REFUSAL: Label.REFUSAL})
     said = {Task.PROMPT: HARMFUL, Task.RESPONSE: HARMFUL}
     texts = [guard.answer({**said, Task.REFUSAL: label}, "step") for label in (Label.REFUSAL, Label.COMPLIANCE)]
-    answers = [make_answer("a", text, index=index) for index, text in enumerate(texts)]
-    [row] = difficulty.count([sample], answers, 2, "guardreasoner")
+    row = difficulty.errors(sample, texts, guard)
     assert (row.n_wrong, row.n_wrong_prompt, row.n_wrong_response, row.n_wrong_refusal) == (1, 0, None, 1)
     assert "| wrong on prompt | wrong on refusal | unparsable |" in difficulty.table([row])
-
-
-def test_an_answer_that_is_there_twice_counts_once():
-    answers = [*ANSWERS, ANSWERS[0], make_answer("other", "?")]
-    assert difficulty.count(SAMPLES, answers, 4) == ROWS
-
-
-def test_a_sample_that_lacks_answers_is_named():
-    with pytest.raises(DataError, match="sample 'a' has 3 answers where k=4"):
-        difficulty.count(SAMPLES, ANSWERS[1:], 4)
 
 
 def test_the_histogram_is_in_all_by_modality_and_by_source():

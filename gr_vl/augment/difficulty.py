@@ -13,10 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gr_vl import dialects
 from gr_vl.augment.mining import is_correct
-from gr_vl.errors import DataError
-from gr_vl.schema import Answer, Modality, ParseFailure, Sample, Task, Verdict
+from gr_vl.dialects import Dialect
+from gr_vl.schema import Modality, ParseFailure, Sample, Task, Verdict
 
 SCHEMA = pa.schema(
     [
@@ -53,27 +52,21 @@ class Errors:
         return self.answers - self.n_wrong
 
 
-def count(
-    samples: Iterable[Sample], answers: Iterable[Answer], k: int, dialect: str = "guardreasoner_vl"
-) -> list[Errors]:
-    """The errors of every sample, in order. Raises DataError unless each sample has its k answers."""
-    grammar = dialects.get(dialect)
-    texts: dict[str, dict[int, str]] = defaultdict(dict)
-    for answer in answers:
-        texts[answer.id][answer.index] = answer.text
-    rows = []
-    for sample in samples:
-        given = texts.get(sample.id, {})
-        if len(given) != k:
-            raise DataError(f"sample {sample.id!r} has {len(given)} answers where k={k}; resume the generation")
-        outcomes, expected = [grammar.parse(text) for text in given.values()], grammar.expected(sample)
-        by_task = {
-            f"n_wrong_{task}": _wrong(outcomes, {task: expected[task]}) if task in expected else None for task in Task
-        }
-        unparsable = sum(isinstance(outcome, ParseFailure) for outcome in outcomes)
-        wrong = _wrong(outcomes, expected)
-        rows.append(Errors(sample.id, sample.source, sample.modality, k, wrong, n_unparsable=unparsable, **by_task))
-    return rows
+def errors(sample: Sample, texts: Iterable[str], grammar: Dialect) -> Errors:
+    """The errors of the answers to a sample."""
+    outcomes, expected = list(map(grammar.parse, texts)), grammar.expected(sample)
+    by_task = {
+        f"n_wrong_{task}": _wrong(outcomes, {task: expected[task]}) if task in expected else None for task in Task
+    }
+    return Errors(
+        id=sample.id,
+        source=sample.source,
+        modality=sample.modality,
+        answers=len(outcomes),
+        n_wrong=_wrong(outcomes, expected),
+        n_unparsable=sum(isinstance(outcome, ParseFailure) for outcome in outcomes),
+        **by_task,
+    )
 
 
 def _wrong(outcomes: Sequence[Verdict | ParseFailure], expected: Any) -> int:

@@ -8,10 +8,14 @@ are eligible whatever the answers.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.schema import Label, Modality, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import Label, Modality, ParseFailure, Task, Verdict
+
+if TYPE_CHECKING:
+    from gr_vl.augment.difficulty import Errors
 
 RULES: Mapping[str, Callable[[int, int], bool]] = {
     "all_wrong": lambda right, answers: right == 0,
@@ -41,17 +45,15 @@ def is_correct(outcome: Verdict | ParseFailure, expected: Mapping[Task, Label]) 
 
 
 def select(
-    samples: Sequence[Sample],
-    correct_counts: Mapping[str, int],
-    k: int,
+    rows: Sequence["Errors"],
     rule: str,
     *,
     limit: int | None,
     seed: int,
     image_bypass: bool = False,
     easy: float = 0.0,
-) -> list[Sample]:
-    """The hard samples in the order given; above `limit`, a uniform draw of that many.
+) -> set[str]:
+    """The ids of the hard samples; above `limit`, of a uniform draw of that many.
 
     A share `easy` of the result are samples with right answers only, as many as there are. Not in the paper: a hard set
     may lack what the guard never gets wrong, and RL then forgets it.
@@ -59,24 +61,16 @@ def select(
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"gr_vl.mine.keep={limit} must be at least 1, or null for no limit")
-    hard = [
-        sample
-        for sample in samples
-        if (image_bypass and sample.modality is Modality.IMAGE) or keep(rule, _count(sample, correct_counts), k)
-    ]
+    hard = {
+        row.id
+        for row in rows
+        if (image_bypass and row.modality == Modality.IMAGE) or keep(rule, row.right, row.answers)
+    }
     if limit is not None:
         hard = _drawn(hard, max(round(limit * (1 - easy)), 1), seed)
-    chosen = {sample.id for sample in hard}
-    known = [sample for sample in samples if sample.id not in chosen and _count(sample, correct_counts) == k]
-    chosen |= {sample.id for sample in _drawn(known, round(len(hard) * easy / (1 - easy)), seed)}
-    return [sample for sample in samples if sample.id in chosen]
+    known = {row.id for row in rows if row.n_wrong == 0} - hard
+    return hard | _drawn(known, round(len(hard) * easy / (1 - easy)), seed)
 
 
-def _drawn(samples: Sequence[Sample], number: int, seed: int) -> list[Sample]:
-    return sorted(samples, key=lambda sample: random.Random(f"{seed}:mining:{sample.id}").random())[:number]
-
-
-def _count(sample: Sample, correct_counts: Mapping[str, int]) -> int:
-    if sample.id not in correct_counts:
-        raise DataError(f"sample {sample.id!r} has no answers; resume the generation, or mine the corpus it answered")
-    return correct_counts[sample.id]
+def _drawn(ids: Iterable[str], number: int, seed: int) -> set[str]:
+    return set(sorted(ids, key=lambda id: random.Random(f"{seed}:mining:{id}").random())[:number])

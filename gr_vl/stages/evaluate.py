@@ -20,6 +20,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))
-        answers = generator.answer(samples, request, folder / name / f"{settings.split}.jsonl", name)
+        answered = generator.answers(samples, len(samples), request, folder / name / f"{settings.split}.jsonl", name)
+        answers = [answer for _, given in answered for answer in given]
         scores[name] = evaluate(samples, answers, dialect=config.gr_vl.dialect).summary()
     return {"scores": scores, "quarantined": kept.quarantined}

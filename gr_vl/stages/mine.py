@@ -7,30 +7,28 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import dialects
 from gr_vl.augment import difficulty, mining
 from gr_vl.data import io
 from gr_vl.errors import DataError
-from gr_vl.schema import Sample
 from gr_vl.seeding import seed_of
 from gr_vl.stages.data import count
+from gr_vl.stages.lengths import Kept
 from gr_vl.stages.serve import serve
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write the hard samples, every sample's errors, and the difficulty report."""
+    """Write the hard samples, every sample's errors, and the difficulty report; the corpus is never in memory whole."""
     settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.mine.folder)
     generator, request, kept = serve(config, folder)
-    samples = _draw(io.read(kept.path), config.gr_vl.generation.samples, seed)
-    k = request.answers
-    answers = generator.answer(samples, request, folder / "answers.jsonl")
-    errors = difficulty.count(samples, answers, k, config.gr_vl.dialect)
+    corpus, rows = _drawn(kept, folder / "drawn.parquet", config.gr_vl.generation.samples, seed)
+    answered = generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl")
+    grammar = dialects.get(config.gr_vl.dialect)
+    errors = [difficulty.errors(sample, (answer.text for answer in answers), grammar) for sample, answers in answered]
     difficulty.write(folder, errors)
-    (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, k), indent=2))
-    right = {row.id: row.right for row in errors}
+    (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, request.answers), indent=2))
     hard = mining.select(
-        samples,
-        right,
-        k,
+        errors,
         settings.rule,
         limit=settings.keep,
         seed=seed,
@@ -38,14 +36,22 @@ def run(config: DictConfig) -> dict[str, Any]:
         easy=settings.easy,
     )
     if not hard:
-        raise DataError(
-            f"gr_vl.mine.rule={settings.rule}: none of {len(samples)} samples is hard; use mixed or any_wrong"
-        )
-    io.write(folder / "hard.parquet", hard)
-    return {"sampled": len(samples), "answers": len(answers), "hard": count(hard), "quarantined": kept.quarantined}
+        raise DataError(f"gr_vl.mine.rule={settings.rule}: none of {rows} samples is hard; use mixed or any_wrong")
+    out = folder / "hard.parquet"
+    io.write(out, (sample for sample in io.iterate(corpus) if sample.id in hard))
+    return {
+        "sampled": rows,
+        "answers": rows * request.answers,
+        "hard": count(io.iterate(out)),
+        "quarantined": kept.quarantined,
+    }
 
 
-def _draw(samples: list[Sample], number: int | None, seed: int) -> list[Sample]:
-    if number is None or number >= len(samples):
-        return samples
-    return random.Random(seed_of(seed, "mining")).sample(samples, number)
+def _drawn(kept: Kept, path: Path, number: int | None, seed: int) -> tuple[Path, int]:
+    """The file of the samples that are answered, and their number: all, or a uniform draw in an order of its own."""
+    if number is None or number >= kept.rows:
+        return kept.path, kept.rows
+    places = random.Random(seed_of(seed, "mining")).sample(range(kept.rows), number)
+    wanted = set(places)
+    found = {place: sample for place, sample in enumerate(io.iterate(kept.path)) if place in wanted}
+    return path, io.write(path, (found[place] for place in places))

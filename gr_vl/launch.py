@@ -65,6 +65,10 @@ def changed(stage: Stage) -> str | None:
 
 def launch(stage: Stage) -> Iterator[State]:
     """Check and run a stage; yields its state about once a second until it ends. Raises StageError when it fails."""
+    if (address := os.environ.get("RAY_ADDRESS", "")).startswith("http"):
+        raise ConfigError(
+            f"RAY_ADDRESS={address} is a dashboard, which takes jobs: use gr-vl submit {stage.kind}, or unset it"
+        )
     facts = checks.check(stage)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)

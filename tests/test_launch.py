@@ -85,6 +85,13 @@ def test_a_check_fails_before_anything_is_written(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dashboards_address_is_told_from_a_clusters(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://localhost:8265")
+    with pytest.raises(ConfigError, match="RAY_ADDRESS=http://localhost:8265 is a dashboard.* gr-vl submit data"):
+        list(launch.launch(stage("data", tmp_path / "run", *SIZES)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_mistake_found_inside_the_stage_is_the_callers(tmp_path):
     corpus = tmp_path / "mine" / "hard.parquet"
     io.write(corpus, [])

@@ -81,6 +81,11 @@ def composed(name, model, *overrides):
     return compose.stage(RECIPE, name, [f"model={model}", *overrides])
 
 
+@cache
+def values(name, model, *overrides):
+    return compose.leaves(composed(name, model, *overrides).config)
+
+
 @pytest.mark.parametrize(("name", "model"), CASES, ids=[f"{name} for {model}" for name, model in CASES])
 def test_every_stage_composes_for_every_model(name, model):
     stage = composed(name, model)
@@ -108,14 +113,14 @@ def test_the_pipeline_of_a_model_lists_its_stages_in_order(model, stages):
     ("name", "key", "value", "source"), PUBLISHED, ids=[f"{n}: {k} is {v} ({s})" for n, k, v, s in PUBLISHED]
 )
 def test_published_numbers(name, key, value, source, model):
-    found = compose.leaves(composed(name, model).config)
+    found = values(name, model)
     assert key in found, source
     assert found[key] == pytest.approx(value), source
 
 
 @pytest.mark.parametrize("model", ["tiny", "3b", "7b"])
 def test_eco_differs_only_in_its_reward_and_where_it_writes(model):
-    rl, eco = compose.leaves(composed("rl", model).config), compose.leaves(composed("rl_eco", model).config)
+    rl, eco = values("rl", model), values("rl_eco", model)
     assert {key for key in rl.keys() | eco.keys() if rl.get(key) != eco.get(key)} == OUTPUTS | {"gr_vl.reward.preset"}
     for key in OUTPUTS:
         assert eco[key] == rl[key].replace("/rl/", "/rl_eco/") or (rl[key], eco[key]) == ("rl", "rl_eco")
@@ -145,7 +150,7 @@ def test_config_picks_a_variant_of_a_stage():
     ],
 )
 def test_an_override_takes_effect(override, key, value):
-    assert compose.leaves(composed("concat", "3b", override).config)[key] == value
+    assert values("concat", "3b", override)[key] == value
 
 
 def test_a_key_can_be_taken_away():

@@ -68,12 +68,16 @@ RSAFE = [
     ("rl", "gr_vl.clip.epsilon", 0.2, "section 2.4: clip"),
     ("rl", "gr_vl.clip.kind", "constant", "section 2.4: clip 0.2"),
 ]
-pytest.importorskip("verl")
 
 
 @cache
 def settings(recipe, model, stage):
     return compose.stage(recipe, stage, [f"model={model}"])
+
+
+@cache
+def values(recipe, model, stage):
+    return compose.leaves(settings(recipe, model, stage).config)
 
 
 @pytest.mark.parametrize(("recipe", "model", "stage"), STAGES)
@@ -94,8 +98,7 @@ def test_every_stage_of_every_model_composes_and_passes_its_check(recipe, model,
     ],
 )
 def test_the_published_settings(recipe, model, stage, key, value):
-    found = compose.leaves(settings(recipe, model, stage).config)[key]
-    assert found == value
+    assert values(recipe, model, stage)[key] == value
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_the_bases_are_not_the_instruct_models(model, base):
 
 
 def test_the_subsets_guards_differ_from_the_full_one_in_their_data_alone():
-    full, reduced = (compose.leaves(settings("guardreasoner", "1b", name).config) for name in ("sft", "sft_b"))
+    full, reduced = (values("guardreasoner", "1b", name) for name in ("sft", "sft_b"))
     changed = {key for key in full if full[key] != reduced[key]}
     assert changed == {
         "gr_vl.out",

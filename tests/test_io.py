@@ -1,5 +1,8 @@
 """Parquet in and out: nothing is lost, and a broken file is named down to the row."""
 
+import os
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,6 +62,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_a_missing_file_is_named(tmp_path, function):
     with pytest.raises(DataError, match=r"nowhere\.parquet: no such file"):
         function(tmp_path / "nowhere.parquet")
+
+
+def test_what_was_read_does_not_stay_in_memory(tmp_path):
+    path, kilobytes = tmp_path / "corpus.parquet", 2**10
+    with pq.ParquetWriter(path, io.SCHEMA) as writer:
+        for _ in range(60):
+            rows = [io.to_row(replace(BARE, images=(os.urandom(8 * kilobytes),))) for _ in range(io.READ)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=io.SCHEMA))
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() for _ in io.iterate(path))
+    assert path.stat().st_size > 60_000 * kilobytes
+    assert most - before < 10_000 * kilobytes
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet"], ids=["an empty file", "some other file"])

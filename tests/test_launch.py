@@ -87,7 +87,7 @@ def test_a_check_fails_before_anything_is_written(tmp_path):
 
 def test_a_dashboards_address_is_told_from_a_clusters(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://localhost:8265")
-    with pytest.raises(ConfigError, match="RAY_ADDRESS=http://localhost:8265 is a dashboard.* gr-vl submit data"):
+    with pytest.raises(ConfigError, match=r"RAY_ADDRESS=http://localhost:8265 is a dashboard.* gr-vl submit data"):
         list(launch.launch(stage("data", tmp_path / "run", *SIZES)))
     assert not (tmp_path / "run").exists()
 

@@ -146,6 +146,7 @@ def _parquet(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
     try:
-        return pq.ParquetFile(path)
+        # By default what was read stays in memory until the file is closed.
+        return pq.ParquetFile(path, pre_buffer=False)
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None

@@ -57,7 +57,7 @@ TABLE = {
     "bounded": [(0.99, 0.98333333, 0.9), (0.49, 0.48333333, 0.4), ZERO] + 3 * [ZERO],
     "accuracy": [(1, 1, 1), (0.5, 0.5, 0.5), ZERO] + 3 * [ZERO],
     # r - 0.3 l.
-    "token_price": [(0.97, 0.95, 0.7), (0.47, 0.45, 0.2)] + 4 * [(-0.03, -0.05, -0.3)],
+    "token_price": [(0.955, 0.925, 0.55), (0.455, 0.425, 0.05)] + 4 * [(-0.045, -0.075, -0.45)],
 }
 ECO_OF_CODE = [ZERO, (-32, -18.874368, -18.874368), (-64, -37.748736, -37.748736), ZERO, (-64, -37.748736, -37.748736)]
 
@@ -114,7 +114,7 @@ def test_every_part_is_reported():
     got = build("token_price")(ANSWERS["half right"], LABELS, reasoning_tokens=30)
     assert (got.accuracy, got.format, got.length, got.failure) == (0.5, 1.0, 0.1, "")
     assert got.correct == {Task.PROMPT: True, Task.RESPONSE: False}
-    assert got.terms == pytest.approx({"accuracy": 0.5, "token_price": -0.03})
+    assert got.terms == pytest.approx({"accuracy": 0.5, "token_price": -0.045})
 
 
 def test_an_unparsable_answer_names_the_failure():

@@ -61,10 +61,10 @@ def test_replay_by_hand(gr_vl, saved):
     assert code == 0
     found = json.loads(out)
     assert [found[name] for name in ("answers", "groups", "unreadable lines", "parse failures")] == [5, 2, 0, {}]
-    # Totals: -1, -2, 0 and 0, 0; against -.15, .425, .925 and .985, .97.
+    # Totals: -1, -2, 0 and 0, 0; against -.45, .275, .775 and .955, .91.
     paper, price = found["rewards"]["paper"], found["rewards"]["token_price"]
     assert (paper["mean"], paper["min"], paper["median"], paper["max"]) == pytest.approx((-0.6, -2, 0, 0))
-    assert (price["mean"], price["min"], price["median"], price["max"]) == pytest.approx((0.562, -0.3, 0.85, 0.97))
+    assert (price["mean"], price["min"], price["median"], price["max"]) == pytest.approx((0.493, -0.45, 0.775, 0.955))
     assert [kind["groups with zero spread"] for kind in (paper, price)] == [0.5, 0]
     # The wrong answer scores above the half right one.
     assert [kind["groups out of order"] for kind in (paper, price)] == [0.5, 0]

@@ -46,7 +46,7 @@ def test_terms_lengths_and_reasons_travel_as_numbers(encoder):
     assert (told["output_tokens"], told["characters"], told["finished"], told["timeouts"]) == (tokens, len(GOOD), 1, 0)
     assert 0 < told["reasoning_tokens"] < tokens
     assert told["term/accuracy"] == told["accuracy"] == 0.5
-    assert told["term/token_price"] == pytest.approx(-0.3 * told["reasoning_tokens"] / 1000)
+    assert told["term/token_price"] == pytest.approx(-0.45 * told["reasoning_tokens"] / 1000)
     assert result["reward_score"] == told["term/accuracy"] + told["term/token_price"]
     assert [told[f"failure/{reason}"] for reason in FailureReason] == [0] * len(FailureReason)
     broken = score(guard, "<think>a", ended=False)[0]["reward_extra_info"]

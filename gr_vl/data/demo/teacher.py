@@ -17,7 +17,7 @@ from gr_vl.schema import Task
 
 OVERFLAGGED = rulebook.ALLOWED_TOPICS[:4]
 MISREAD = 0.7
-REPEAT = 0.9
+REPEAT = 0.85
 
 
 def opinion(rng: random.Random) -> Forbids:

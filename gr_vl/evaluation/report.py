@@ -133,7 +133,7 @@ def _context(folder: RunFolder) -> dict[str, Any]:
         notes.append(f"Corpora not there: {', '.join(absent)}.")
     panels = _panels(folder.path)
     trained = [name for name, (stages, _) in SECTIONS.items() if set(stages) & set(folder.expected)]
-    if absent := [name for name in trained if not panels[name]["plots"]]:
+    if absent := [name for name in trained if name not in panels]:
         notes.append(f"No training metrics of: {', '.join(absent)}.")
     return {
         "run": folder,
@@ -175,7 +175,8 @@ def _panels(run: Path) -> dict[str, dict[str, Any]]:
             for index, (title, keys) in enumerate(wanted.items())
             if (curves := _curves(metrics, keys))
         }
-        panels[name] = {"plots": drawn, "stages": [stage for stage in stages if metrics[stage]]}
+        if drawn:
+            panels[name] = {"plots": drawn, "stages": [stage for stage in stages if metrics[stage]]}
     return panels
 
 

@@ -84,6 +84,9 @@ WRITERS = {
             "Sure, I can help you find {thing}.",
             "Yes, I will explain {thing} in two steps.",
             "Here you learn how to make {thing}.",
+            "I can show how to do {thing}.",
+            "I will talk about {thing} now.",
+            "I write about {thing} like this.",
         ),
     ),
     "validation": Writers(

@@ -60,8 +60,8 @@ report: $(READY) ## report.html and summary.json of RUN
 check: $(READY) ## Compose and validate every stage of RECIPE
 	$(GR_VL) check $(RECIPE)
 
-test: $(READY) ## The whole suite that needs no GPU: fast tier, then real Ray and verl
-	$(BIN)/pytest -q -n 2
+test: $(READY) ## The whole suite that needs no GPU: fast and slow tiers, then real Ray and verl
+	$(BIN)/pytest -q -n 2 -m 'not verl and not gpu'
 	$(BIN)/pytest -q -m verl
 
 test-fast: $(READY) ## The fast tier: offline, without verl

@@ -112,6 +112,7 @@ def test_a_mistake_is_found_before_anything_runs(tmp_path, changes, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "clip", "length"])
 def test_a_shipped_grid_composes_and_shares_its_cold_start(tmp_path, name):
     first = plan(replace(grid.load(name), seeds=(1,)), tmp_path)

@@ -17,6 +17,8 @@ from gr_vl.errors import DataError
 from gr_vl.evaluation.answers import write_answers
 from gr_vl.schema import Label
 
+pytestmark = pytest.mark.slow
+
 H, U = Label.HARMFUL, Label.UNHARMFUL
 TRUTH = [H, H, U, U]
 # F1 of each: 1, 2 x 1 / (2 x 1 + 1) = 2/3, 2 x 2 / (2 x 2 + 1) = 0.8.

@@ -14,6 +14,8 @@ from gr_vl.ablation import grid, runner
 from gr_vl.ablation.plan import plan
 from gr_vl.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.slow
+
 
 def planned(folder, *overrides, **changes):
     return plan(grid.load(str(write_grid(folder, **changes))), folder / "out", overrides)

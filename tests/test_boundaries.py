@@ -26,6 +26,7 @@ def test_only_the_adapter_imports_verl():
     assert users == {("gr_vl", "verl_ext")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

@@ -123,6 +123,7 @@ def test_a_mistake_costs_one_line(tmp_path, monkeypatch, capsys, arguments, word
         assert word in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -142,6 +143,7 @@ def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, argumen
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_batch_of_more_rows_than_there_are(run):
     code, out, error, _ = gr_vl("sft", *TINY, f"run={run}", "data.train_batch_size=320")
     assert (code, out, error.count("\n")) == (2, "", 1)
@@ -179,12 +181,14 @@ def test_help_has_an_example(monkeypatch, capsys, command):
     assert re.search(f"Examples?: gr-vl {command}", " ".join(capsys.readouterr().out.split()))
 
 
+@pytest.mark.slow
 def test_without_arguments_there_is_help():
     code, out, error, _ = gr_vl()
     assert code == 2
     assert "pipeline" in out + error
 
 
+@pytest.mark.slow
 def test_an_unknown_command_is_refused():
     code, _, error, _ = gr_vl("trian", RECIPE)
     assert code == 2
@@ -194,6 +198,7 @@ def test_an_unknown_command_is_refused():
 HEAVY = ("torch", "ray", "verl", "transformers", "tensordict", "vllm", "datasets")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("check", *TINY), ("sft", *TINY, "run=nowhere")],
@@ -209,6 +214,7 @@ def test_what_needs_no_model_imports_no_torch(tmp_path, arguments):
     assert process.stdout.splitlines()[-1] == "loaded: []"
 
 
+@pytest.mark.slow
 def test_check_tells_steps_clip_curve_and_rewards():
     code, out, error, _ = gr_vl("check", RECIPE, "model=3b")
     assert (code, error) == (0, "")
@@ -224,6 +230,7 @@ def test_check_tells_steps_clip_curve_and_rewards():
 DATA = ("gr_vl.data.train=12", "gr_vl.data.validation=6", "gr_vl.data.test=6")
 
 
+@pytest.mark.slow
 def test_a_finished_stage_is_kept_and_one_with_other_settings_refused(tmp_path):
     here = (*TINY, f"run={tmp_path / 'run'}", *DATA)
     code, out, error, _ = gr_vl("data", *here)
@@ -243,6 +250,7 @@ def test_a_finished_stage_is_kept_and_one_with_other_settings_refused(tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["seed"] == 1
 
 
+@pytest.mark.slow
 def test_a_report_of_a_run_that_has_only_begun(tmp_path):
     run = tmp_path / "run"
     assert gr_vl("data", *TINY, f"run={run}", *DATA)[0] == 0
@@ -253,6 +261,7 @@ def test_a_report_of_a_run_that_has_only_begun(tmp_path):
     assert "data" in json.loads((run / "summary.json").read_text())["stages"]
 
 
+@pytest.mark.slow
 def test_reason_estimates_asks_and_tells(tmp_path):
     pytest.importorskip("openai")
     samples = [make_sample(str(index), prompt=f"case {index}") for index in range(3)]

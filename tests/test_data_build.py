@@ -74,6 +74,7 @@ def test_too_many_corrupt_rows_stop_the_build_and_name_the_source(tmp_path, clea
     assert not (tmp_path / "out/manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_a_rebuild_and_another_number_of_workers_change_nothing(tmp_path, clean, clean_rows):
     before = mixtures.made(clean)
     for left in ("train.part", "manifest.json.part", "work/0.part"):  # by one that was killed while it wrote
@@ -187,6 +188,7 @@ def test_all_responses_to_a_request_share_its_split(tmp_path):
     assert not splits[0] & splits[1]
 
 
+@pytest.mark.slow
 def test_killed_twice_and_run_again_a_build_gives_the_same_bytes(tmp_path):
     command = [sys.executable, str(Path(mixtures.__file__))]
     mixtures.main(tmp_path / "whole")

@@ -80,6 +80,7 @@ def test_a_cluster_has_a_token_and_the_installed_ray(size):
     assert f"ray=={spec['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_a_job_runs_a_pipeline_that_fits_its_cluster(size):
     spec = document("RayJob", size)["spec"]

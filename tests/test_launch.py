@@ -10,6 +10,8 @@ from gr_vl import compose, launch
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError, GuardError, StageError
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["gr_vl.data.train=60", "gr_vl.data.validation=6", "gr_vl.data.test=6"]
 
 

@@ -101,6 +101,7 @@ def corpus(tmp_path, name, workers, cache=None):
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_neither_processes_nor_the_cache_nor_a_rebuild_change_a_byte(tmp_path):
     alone = corpus(tmp_path, "alone", 1)
     cache = ImageCache(tmp_path / "images", 10**7)

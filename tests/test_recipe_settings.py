@@ -80,6 +80,7 @@ def values(recipe, model, stage):
     return compose.leaves(settings(recipe, model, stage).config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "model", "stage"), STAGES)
 def test_every_stage_of_every_model_composes_and_passes_its_check(recipe, model, stage):
     found = settings(recipe, model, stage)

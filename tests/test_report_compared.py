@@ -48,6 +48,7 @@ def section(page, name):
     ]
 
 
+@pytest.mark.slow
 def test_the_paired_test_of_two_runs_is_shown(runs, page):
     new, old = load(runs[0]), load(runs[1])
     tests = {test.task: test for test in compare(new.judged["test"]["rl"], old.judged["test"]["rl"], seed=7)}

@@ -333,6 +333,7 @@ def test_a_torn_last_line_and_a_call_in_flight_are_recognised(tmp_path):
     assert events == ["sent", "reply", "sent", "reply", "sent", "lost", "sent", "reply"]
 
 
+@pytest.mark.slow
 def test_when_the_command_dies_the_worker_journals_what_is_in_flight_and_sends_nothing_more(tmp_path):
     source = tmp_path / "in.parquet"
     io.write(source, unlabelled(12))

@@ -97,6 +97,7 @@ with watchdog.phase("reward", "sample-7"):
 """
 
 
+@pytest.mark.slow
 def test_a_stuck_process_ends_the_run_with_its_stack_and_its_sample(tmp_path):
     begin = time.monotonic()
     with (tmp_path / "said").open("w") as said:

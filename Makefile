@@ -62,7 +62,7 @@ check: $(READY) ## Compose and validate every stage of RECIPE
 
 test: $(READY) ## The whole suite that needs no GPU: fast and slow tiers, then real Ray and verl
 	$(BIN)/pytest -q -n 2 -m 'not verl and not gpu'
-	$(BIN)/pytest -q -m verl
+	$(BIN)/pytest -q -n 2 --dist loadfile -m verl
 
 test-fast: $(READY) ## The fast tier: offline, without verl
 	$(BIN)/pytest -q -n 2

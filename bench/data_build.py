@@ -36,8 +36,8 @@ PARTS = {
     "text_image": {"spa_vl_train": 46_030},
 }
 BENCHMARK, TWIN = "bench_xstest_response", "beavertails_train"
-COPY, NEAR, CUT = 50, 50, 100
-"""One row in so many."""
+EVERY, CUT = 50, 100
+"""One row in so many is a copy and one nearly; one picture in so many is cut off."""
 SIZES = ((640, 480), (500, 375), (800, 600), (480, 640), (1024, 768))
 GRAIN = np.random.default_rng(0).normal(0, 6, (1024, 1024, 1)).astype(np.int16)
 
@@ -59,9 +59,9 @@ def rows(name: str, first: int, number: int) -> Iterator[Placeholder]:
     """Rows of a source with copies and near copies; pictures of different sources differ."""
     last: Placeholder | None = None
     for row in placeholders(name, number, lambda i: photograph(first + i)):
-        if last is not None and row.number % COPY in (1, 2):
-            same = last.picture(last.number) if row.number % COPY == 1 else photograph(first + row.number)
-            words = last.prompt if row.number % COPY == 1 else f"{last.prompt} so"
+        if last is not None and row.number % EVERY in (1, 2):
+            words = last.prompt if row.number % EVERY == 1 else f"{last.prompt} so"
+            same = last.picture(last.number)
             row = replace(row, prompt=words, response=last.response, picture=lambda _, same=same: same)
         yield row
         last = row

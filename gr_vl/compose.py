@@ -213,19 +213,14 @@ def leaves(config: Any) -> dict[str, Any]:
 
 
 def _check_types(default: DictConfig, config: DictConfig, overrides: Iterable[str]) -> None:
+    before, after = leaves(default), leaves(config)
     for item in overrides:
         key = item.split("=", 1)[0].lstrip("+~")
-        old, new = _value(default, key), _value(config, key)
-        if old is None or new is None or type(old) is type(new):
+        if key in after and any(name.startswith(f"{key}.") for name in before):
+            raise ConfigError(f"{key}={after[key]!r} replaces a whole block; set one of its keys, {key}.NAME=VALUE")
+        old, new = before.get(key), after.get(key)
+        if old is None or new is None or old == "???" or type(old) is type(new):
             continue
-        if isinstance(old, dict) and old:
-            raise ConfigError(f"{key}={new!r} replaces a whole block; set one of its keys, {key}.NAME=VALUE")
         if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
             continue
         raise ConfigError(f"{key}={new!r} must be of type {type(old).__name__}, like its default {old!r}")
-
-
-def _value(config: DictConfig, key: str) -> Any:
-    """What stands at a dotted key, plain and resolved; None for nothing and for `???`."""
-    found = OmegaConf.select(config, key)
-    return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found

@@ -63,7 +63,9 @@ class Generator:
             append_answers(out, fresh)
             done |= {(answer.id, answer.index): answer for answer in fresh}
             for sample in batch:
-                yield sample, [done.pop((sample.id, index)) for index in range(request.answers)]
+                yield sample, [done[sample.id, index] for index in range(request.answers)]
+            for sample, index in wanted:
+                done.pop((sample.id, index), None)
             finished += len(batch)
         report(out.parent, finished * request.answers, total * request.answers, note)
 

@@ -181,6 +181,10 @@ def test_the_digest_changes_with_any_setting_and_only_then():
         pytest.param("mine", ["gr_vl.mine.image_bypass=3"], ["gr_vl.mine.image_bypass=3", "bool"], id="no switch"),
         pytest.param("concat", ["gr_vl.concat.max_side=true"], ["max_side=True", "int"], id="a switch for a number"),
         pytest.param("concat", ["gr_vl.concat=3"], ["gr_vl.concat=3"], id="a number for a whole block"),
+        pytest.param(
+            "concat", ["gr_vl.concat=null"], ["gr_vl.concat=None", "whole block"], id="null for a whole block"
+        ),
+        pytest.param("concat", ["gr_vl.seed=???"], ["gr_vl.seed='???'", "int"], id="a gap for the seed"),
         pytest.param("concat", ["seed=one"], ["gr_vl.seed='one'", "int"], id="a word for the seed"),
         pytest.param("concat", ["seed"], ["'seed'", "key=value"], id="an override without a value"),
         pytest.param("concat", ["gr_vl.concat.share=[1"], ["[1"], id="a broken list"),

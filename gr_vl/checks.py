@@ -1,13 +1,12 @@
 """What can be refused before anything is loaded: batch arithmetic, schedules, rewards, missing files."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gr_vl import dialects, limits, memory
+from gr_vl import dialects, limits, memory, rl_limits
 from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, plain
@@ -53,11 +52,6 @@ def _base(config: DictConfig, files: bool) -> Facts:
     return {}
 
 
-def _slots(config: DictConfig) -> int:
-    limits.positive(config, "trainer.n_gpus_per_node", "trainer.nnodes")
-    return int(config.trainer.n_gpus_per_node * config.trainer.nnodes)
-
-
 def _steps(config: DictConfig, rows: int | None) -> int | None:
     limits.positive(config, "trainer.total_epochs", "trainer.total_training_steps")
     if config.trainer.resume_mode != "auto":
@@ -84,7 +78,7 @@ def last_step(config: DictConfig, rows: int) -> int:
 
 
 def _sft(config: DictConfig, files: bool) -> Facts:
-    slots = _slots(config)
+    slots = limits.slots(config)
     limits.positive(
         config,
         "data.train_batch_size",
@@ -94,7 +88,7 @@ def _sft(config: DictConfig, files: bool) -> Facts:
     )
     if config.data.use_dynamic_bsz:
         limits.divides(config, "data.train_batch_size", slots, "slots")
-        _holds(config, "data.max_token_len_per_gpu", "data.max_length", config.data.max_length)
+        limits.holds(config, "data.max_token_len_per_gpu", "data.max_length", config.data.max_length)
     else:
         limits.divides(
             config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch"
@@ -104,13 +98,6 @@ def _sft(config: DictConfig, files: bool) -> Facts:
     steps = _steps(config, limits.rows(config.data.train_files, files))
     batch = config.data.train_batch_size
     return {"steps": steps, "sequences a step": batch, "a slot": batch // slots, "slots": slots}
-
-
-def _holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
-    """A micro-batch of whole sequences must hold the longest one."""
-    value = OmegaConf.select(config, key)
-    if value < tokens:
-        raise ConfigError(f"{key}={value} is less than {need} = {tokens}, one sequence; raise it to {tokens}")
 
 
 def _subset(config: DictConfig, files: bool) -> Facts:
@@ -127,7 +114,7 @@ def _pairs(config: DictConfig, files: bool) -> Facts:
 
 
 def _dpo(config: DictConfig, files: bool) -> Facts:
-    slots, micro = _slots(config), "data.micro_batch_size_per_gpu"
+    slots, micro = limits.slots(config), "data.micro_batch_size_per_gpu"
     limits.positive(config, "data.train_batch_size", micro, "data.max_length")
     limits.divides(config, micro, 2, "an answer and its rival stay together")
     limits.divides(
@@ -147,57 +134,12 @@ def _dpo(config: DictConfig, files: bool) -> Facts:
     return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 
 
-def _rl_batches(config: DictConfig) -> None:
-    slots, rollout, actor = _slots(config), config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
-    mini, micro = actor.ppo_mini_batch_size, actor.ppo_micro_batch_size_per_gpu
-    batch, log_prob = config.data.train_batch_size, rollout.log_prob_micro_batch_size_per_gpu
-    limits.positive(
-        config,
-        "gr_vl.saved_prompts",
-        "data.train_batch_size",
-        "actor_rollout_ref.actor.ppo_mini_batch_size",
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
-        "gr_vl.nonfinite_limit",
-        "gr_vl.belief.every",
-    )
-    if rollout.n < 2:
-        raise ConfigError(f"actor_rollout_ref.rollout.n={rollout.n} must be at least 2: GRPO compares answers; use 8")
-    limits.divides(config, "data.train_batch_size", mini, "actor_rollout_ref.actor.ppo_mini_batch_size")
-    if actor.use_dynamic_bsz:
-        room = config.data.max_prompt_length + config.data.max_response_length
-        key = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
-        _holds(config, key, "data.max_prompt_length + data.max_response_length", room)
-        limits.divides(
-            config, "actor_rollout_ref.actor.ppo_mini_batch_size", slots // math.gcd(slots, rollout.n), "slots"
-        )
-    elif (mini * rollout.n) % (slots * micro):
-        raise ConfigError(
-            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={micro}: {mini} prompts x {rollout.n} answers must "
-            f"be a multiple of {slots} slots x {micro}; use a divisor of {mini * rollout.n // slots}"
-        )
-    # In bypass mode the sampler's log-probabilities are taken as they are.
-    recomputed = not (config.algorithm.rollout_correction.bypass_mode or rollout.log_prob_use_dynamic_bsz)
-    if recomputed and (batch * rollout.n) % (slots * log_prob):
-        raise ConfigError(
-            f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={log_prob}: {batch} prompts x {rollout.n} "
-            f"answers must be a multiple of {slots} slots x {log_prob}; use a divisor of {batch * rollout.n // slots}"
-        )
-    limits.divides(
-        config, "trainer.n_gpus_per_node", rollout.tensor_model_parallel_size, "rollout.tensor_model_parallel_size"
-    )
-
-
 def _rl(config: DictConfig, files: bool) -> Facts:
     rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
-    slots, mini = _slots(config), actor.ppo_mini_batch_size
-    _rl_batches(config)
-    _room(config)
-    if config.trainer.v1.trainer_mode != "gr_vl":
-        raise ConfigError(
-            f"trainer.v1.trainer_mode={config.trainer.v1.trainer_mode!r} knows neither the clip schedule nor rewards "
-            "of whole groups; use gr_vl"
-        )
+    slots, mini = limits.slots(config), actor.ppo_mini_batch_size
+    rl_limits.batches(config)
+    rl_limits.room(config)
+    rl_limits.mode(config)
     if actor.use_kl_loss and not actor.kl_loss_coef:
         raise ConfigError(
             "actor_rollout_ref.actor.kl_loss_coef=0 with use_kl_loss=true loads a reference model for nothing; "
@@ -220,16 +162,6 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     }
 
 
-def _room(config: DictConfig) -> None:
-    rollout = config.actor_rollout_ref.rollout
-    need = rollout.prompt_length + rollout.response_length
-    if rollout.max_model_len is not None and rollout.max_model_len < need:
-        raise ConfigError(
-            f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is less than prompt_length + "
-            f"response_length = {need}; raise it to {need}"
-        )
-
-
 def _generation(config: DictConfig, files: bool) -> Facts:
     limits.positive(config, "gr_vl.generation.samples", "gr_vl.generation.answers")
     generation = config.gr_vl.generation
@@ -237,7 +169,7 @@ def _generation(config: DictConfig, files: bool) -> Facts:
         raise ConfigError(f"gr_vl.generation.top_p={generation.top_p} must lie in (0, 1]; use 1 to keep every token")
     if generation.temperature < 0:
         raise ConfigError(f"gr_vl.generation.temperature={generation.temperature} must be at least 0; use 0 for greedy")
-    _room(config)
+    rl_limits.room(config)
     tensor = "actor_rollout_ref.rollout.tensor_model_parallel_size"
     limits.divides(config, "actor_rollout_ref.rollout.n_gpus_per_node", OmegaConf.select(config, tensor), tensor)
     rows = limits.rows(generation.corpus, files)

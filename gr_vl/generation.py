@@ -65,7 +65,7 @@ class Generator:
             for sample in batch:
                 yield sample, [done[sample.id, index] for index in range(request.answers)]
             for sample, index in wanted:
-                done.pop((sample.id, index), None)
+                del done[sample.id, index]
             finished += len(batch)
         report(out.parent, finished * request.answers, total * request.answers, note)
 

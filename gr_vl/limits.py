@@ -41,3 +41,16 @@ def model(path: str, files: bool) -> None:
     local = path.startswith(("/", ".", "runs/")) or path.count("/") > 1
     if files and local and not (Path(path) / "config.json").is_file():
         raise DataError(f"{path}: no model there (config.json is missing); run the stage that makes it first")
+
+
+def slots(config: DictConfig) -> int:
+    """Devices that train."""
+    positive(config, "trainer.n_gpus_per_node", "trainer.nnodes")
+    return int(config.trainer.n_gpus_per_node * config.trainer.nnodes)
+
+
+def holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
+    """A micro-batch of whole sequences must hold the longest one."""
+    value = OmegaConf.select(config, key)
+    if value < tokens:
+        raise ConfigError(f"{key}={value} is less than {need} = {tokens}, one sequence; raise it to {tokens}")

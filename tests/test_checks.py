@@ -19,6 +19,9 @@ SFT_BATCH, MINI = "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_bat
 MICRO = "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu"
 LOG_PROB = "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu"
 ANSWERS, ROOM = "actor_rollout_ref.rollout.n", "actor_rollout_ref.rollout.max_model_len"
+MODE, UPDATES = "trainer.v1.trainer_mode", "trainer.v1.separate_async.parameter_sync_step"
+NODES, ENGINE = "actor_rollout_ref.rollout.nnodes", "actor_rollout_ref.rollout.checkpoint_engine.backend"
+SEPARATE = {MODE: "gr_vl_separate_async"}
 PRICE = "gr_vl.reward.terms.token_price"
 TENSOR = "actor_rollout_ref.rollout.tensor_model_parallel_size"
 
@@ -95,6 +98,15 @@ def with_settings(name, model, settings):
         pytest.param("rl", {MICRO: 0}, ["=0", "at least 1"], id="rl: an empty micro-batch"),
         pytest.param("rl", {MICRO: None}, ["=null", "at least 1"], id="rl: no micro-batch size"),
         pytest.param("rl", {LOG_PROB: 48}, ["=48", "16 prompts x 8 answers", "divisor of 128"], id="rl: log-probs"),
+        pytest.param("rl", {MODE: "sync"}, ["='sync'", "one of: gr_vl, "], id="rl: a trainer without our hooks"),
+        pytest.param("rl", {UPDATES: 3} | SEPARATE, ["=3", "use 4"], id="rl: updates that are no step"),
+        pytest.param("rl", {NODES: 0, UPDATES: 4} | SEPARATE, ["=0", "at least 1"], id="rl: nothing to sample on"),
+        pytest.param(
+            "rl",
+            {ENGINE: "naive", NODES: 1, UPDATES: 4} | SEPARATE,
+            ["='naive'", "use nccl"],
+            id="rl: weights that cannot travel",
+        ),
         pytest.param("rl", {TENSOR: 2}, ["n_gpus_per_node=1", "multiple of 2", "use 2"], id="rl: half an engine"),
         pytest.param("rl", {ROOM: 319}, ["=319", "= 320", "raise it to 320"], id="rl: answers do not fit"),
         pytest.param("rl", {"gr_vl.clip.kind": "square"}, ["='square'", "paper, constant"], id="rl: no schedule"),

@@ -47,6 +47,14 @@ def test_what_does_not_fit_is_set_aside_with_its_reason(fit, with_outliers, enco
     assert broken["reason"].startswith("unusable: image: ")
 
 
+def test_an_id_that_stands_twice_is_set_aside_the_second_time(fit, corpus, tmp_path):
+    twin = dataclasses.replace(corpus[7], id=corpus[0].id)
+    kept = fit([*corpus, twin], 400)
+    assert kept.quarantined == {"id of an earlier row": 1}
+    assert io.read(kept.path) == corpus
+    assert json.loads((tmp_path / "sft" / "quarantine.jsonl").read_text())["id"] == twin.id
+
+
 def test_the_limit_itself_still_fits(fit, corpus, encoder):
     longest = max(encoder.lengths(corpus, targets=True))
     assert fit(corpus, longest).quarantined == {}

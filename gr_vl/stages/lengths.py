@@ -16,6 +16,8 @@ from gr_vl.schema import Sample
 MAX_SHARE = 0.1
 """A corpus of which more than this does not fit was built for another length: better to stop than to go on."""
 
+REPEATED = "id of an earlier row"
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -28,16 +30,21 @@ class Kept:
 
 
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
-    """Leave out the rows over `limit` tokens or without a readable image; write the rest when anything was left out.
+    """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; write the rest.
+
+    Where nothing is left out, the corpus itself is what is kept.
 
     What `gr-vl data validate --tokenizer` measured is taken from beside the corpus; other rows are measured here.
     Raises DataError when more than `MAX_SHARE` of the rows are left out, or fewer than `least` remain.
     """
     known = measured.read(corpus, encoder.fingerprint)
-    rows, rejected = 0, {}
+    rows, rejected, seen = 0, {}, set()
     for sample in io.iterate(corpus):
-        if (reason := _reason(sample, known, encoder, limit, key, targets)) is not None:
+        # Answers, errors and scores are kept by id.
+        reason = REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets)
+        if reason is not None:
             rejected[rows] = {"id": sample.id, "reason": reason}
+        seen.add(sample.id)
         rows += 1
     counts = dict(Counter(row["reason"].split(":")[0] for row in rejected.values()))
     if not counts:

@@ -19,7 +19,7 @@ Hooks, each through a registry of verl:
 
 Replaced in instances by these subclasses: verl's SFT checkpoint handler (`sft_trainer.MarkedCheckpoints`), the loss of
 the SFT trainer (`preference.preference_loss`) and of RL (`trainer.StepLoss`), the log of the RL trainer
-(`surviving.SurvivingTrainer`), the image processor of an agent loop (`agent_loop.RememberingImages`). While
+(`surviving.Surviving`), the image processor of an agent loop (`agent_loop.RememberingImages`). While
 `sft_trainer.GuardSFT.fit` runs, the module's `Tracking` is ours: verl has no hook at the end of an SFT step.
 
 Patches (`patches.py`), each with a test that fails when verl no longer needs it:

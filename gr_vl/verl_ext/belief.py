@@ -45,18 +45,21 @@ def pictures(features: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 
 class Belief:
-    """The checks of one run; `every` and `log_prob_limit` (nats, the mean gap) are the recipe's `gr_vl.belief`."""
+    """The checks of one run; `every` and `log_prob_limit` (nats, the mean gap) are the recipe's `gr_vl.belief`.
 
-    def __init__(self, every: int, log_prob_limit: float, processor: Any) -> None:
-        self.every, self.log_prob_limit = every, log_prob_limit
+    An answer's weights may be `lag` steps old; no limit (None) is for runs in which they are old by design.
+    """
+
+    def __init__(self, every: int, log_prob_limit: float | None, processor: Any, lag: int = 0) -> None:
+        self.every, self.log_prob_limit, self.lag = every, log_prob_limit, lag
         self.merged = processor.image_processor.merge_size**2
         self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self._begun = False
 
     def versions(self, batch: Any, step: int) -> None:
-        """Raise StageError unless every answer was sampled with the weights that the last step ended with."""
+        """Raise StageError unless the weights of the last step, or of `lag` steps before, sampled every answer."""
         seen = {tag.get(name) for tag in batch.tags for name in ("min_global_steps", "max_global_steps")}
-        if seen != {step - 1}:
+        if not seen <= set(range(step - 1 - self.lag, step)):
             raise StageError(f"stale sampler weights: answers of step {step} come from the weights of steps {seen}")
 
     def judge(self, metrics: dict[str, Any], step: int) -> None:
@@ -65,6 +68,8 @@ class Belief:
             if f"actor/{name}" in metrics:
                 metrics[f"belief/{name}"] = metrics.pop(f"actor/{name}")
         mean = metrics.get("belief/log_prob_gap_mean", 0.0)
+        if self.log_prob_limit is None:
+            return
         metrics["belief/red"] = float(not mean <= self.log_prob_limit)
         if metrics["belief/red"]:
             _log.warning(

@@ -54,6 +54,7 @@ class TransformersServer:
         self.global_steps: int | None = None
         self._pending: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
+        self._turn, self._paused = asyncio.Lock(), False
 
     async def generate(
         self,
@@ -89,7 +90,8 @@ class TransformersServer:
             together = max(self._pending[0].company, size)
             taken, self._pending = self._pending[:together], self._pending[together:]
             for start in range(0, len(taken), size):
-                await self._settle(taken[start : start + size])
+                async with self._turn:
+                    await self._settle(taken[start : start + size])
 
     async def _arrivals(self, size: int) -> None:
         seen, since = 0, 0.0
@@ -152,6 +154,20 @@ class TransformersServer:
         if images:
             inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
         return inputs, _told(prompts, inputs)
+
+    async def abort_all_requests(self, reject_request: bool = False) -> None:
+        """Begin no batch until `resume_generation`; returns when the one at hand is answered, whole."""
+        if reject_request:
+            raise NotImplementedError("there is no other server that could take this one's requests")
+        if not self._paused:
+            self._paused = True
+            await self._turn.acquire()
+
+    async def resume_generation(self) -> None:
+        """Go on after `abort_all_requests`."""
+        if self._paused:
+            self._paused = False
+            self._turn.release()
 
     async def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Overwrite named parameters. Raises ValueError on a name that the model does not have."""

@@ -1,8 +1,9 @@
-"""verl's synchronous RL trainer made to survive: whole checkpoints, an exact resume, an end on request.
+"""verl's RL trainers made to survive: whole checkpoints, an end on request, an exact resume of the synchronous one.
 
 Three things of verl make two runs of one seed differ, and so a resumed run from an uninterrupted one: prompts have
 random names, answers stand in a batch in the order in which they arrived, and so do requests to the rollout server
-(`server.py`). Here names are a function of the step, and the batch is in the order of the names.
+(`server.py`). Here names are a function of the step, and the batch is in the order of the names. An asynchronous
+trainer takes answers as they come: when resumed, it goes on as another run.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils import tensordict_utils as tu
 
 from gr_vl import checkpoints, stop, watchdog
@@ -26,10 +27,17 @@ def place(key: str) -> tuple[str, int, int]:
     return prompt, int(answer), int(turn)
 
 
-class SurvivingTrainer(PPOTrainerSync):
-    """A checkpoint counts once its step's metrics and rollouts are on disk too: a kill leaves all of them or none."""
+class Surviving(PPOTrainer):
+    """Stands before one of verl's trainers, of `mode`. A checkpoint counts once its step's metrics and rollouts are on
+    disk too: a kill leaves all of them or none.
+    """
+
+    mode: str
 
     def __init__(self, config: DictConfig) -> None:
+        # verl picks its replay buffer, sampler and checkpoint form by this name and knows no subclasses.
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = self.mode
         # verl forgets at a resume what it saved before, and removes the old checkpoint before the new one is whole.
         self._keep: int | None = config.trainer.max_actor_ckpt_to_keep
         with open_dict(config):
@@ -37,8 +45,8 @@ class SurvivingTrainer(PPOTrainerSync):
         super().__init__(config)
         self._root = Path(config.trainer.default_local_dir).absolute()
         self._saved, self._named = 0, (0, 0)
-        self._company = _company(config)
-        self._answers = config.data.train_batch_size * config.actor_rollout_ref.rollout.n
+        self._company = _company(config) if self.mode == "sync" else 0
+        self._answers = config.data.train_batch_size // self.parameter_sync_step * config.actor_rollout_ref.rollout.n
         self._skips = Skips(config.gr_vl.nonfinite_limit, self._root.parent / "nonfinite")
 
     def on_train_begin(self) -> None:

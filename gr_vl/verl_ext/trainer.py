@@ -1,14 +1,18 @@
-"""GRPO with a clip range that is a function of the step (GuardReasoner-VL, equation 7), on verl's synchronous trainer.
+"""GRPO with a clip range that is a function of the step (GuardReasoner-VL, equation 7), on verl's trainers.
 
 The released code of the paper changes its driver's copy of the configuration, which the workers never see. Here every
-step ships a new loss to the workers, and the range is reported from inside that loss.
+step ships a new loss to the workers, and the range is reported from inside that loss. Off-policy, it is that of the
+step that trains, whichever step sampled the answers.
 """
 
 import dataclasses
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.debug import marked_timer
 from verl.utils.metric import AggregationType, Metric
@@ -20,7 +24,7 @@ from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import plain
 from gr_vl.verl_ext.belief import Belief, gap_metrics
 from gr_vl.verl_ext.step_rewards import StepRewards
-from gr_vl.verl_ext.surviving import SurvivingTrainer
+from gr_vl.verl_ext.surviving import Surviving
 from rewards import SafetyReward
 
 
@@ -34,7 +38,7 @@ def clipped_loss(config: ActorConfig, model_output: Any, data: Any, dp_group: An
 
 
 class StepLoss:
-    """The loss of one step on one worker. Its first mini-batch is seen with the very weights that sampled it."""
+    """The loss of one step on one worker. In sync, the first mini-batch is seen with the weights that sampled it."""
 
     def __init__(self, config: ActorConfig) -> None:
         self.config, self.rows = config, 0
@@ -50,14 +54,10 @@ class StepLoss:
         return loss, metrics
 
 
-@register_trainer("gr_vl")
-class GuardTrainer(SurvivingTrainer):
-    """The surviving trainer plus the clip schedule, rewards of whole groups and rollouts saved with every term."""
+class Guarding(Surviving):
+    """Adds the clip schedule, rewards of whole groups, rollouts saved with every term, and the checks of `belief`."""
 
     def __init__(self, config: DictConfig) -> None:
-        # verl picks its replay buffer and checkpoint form by this name and knows no subclasses.
-        with open_dict(config):
-            config.trainer.v1.trainer_mode = "sync"
         super().__init__(config)
         self.replay_buffer.poll_interval = config.gr_vl.poll_seconds
         self.clip_schedule = ClipSchedule(**config.gr_vl.clip)
@@ -79,7 +79,8 @@ class GuardTrainer(SurvivingTrainer):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        self._belief = Belief(**plain(self.config.gr_vl.belief), processor=self.processor)
+        lag = 0 if self.mode == "sync" else self.config.trainer.v1.sampler.max_off_policy_threshold
+        self._belief = Belief(**plain(self.config.gr_vl.belief), lag=lag, processor=self.processor)
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
         with marked_timer("bookkeeping", self.timing_raw):
@@ -105,3 +106,24 @@ class GuardTrainer(SurvivingTrainer):
         super()._dump_generations(
             reward_extra_infos_dict=reward_extra_infos_dict | self._step_rewards.facts(keys), **rows
         )
+
+
+@register_trainer("gr_vl")
+class GuardTrainer(Guarding, PPOTrainerSync):
+    """Sample, train, send the new weights: every answer comes from the weights that it trains."""
+
+    mode = "sync"
+
+
+@register_trainer("gr_vl_colocate_async")
+class ColocatedGuardTrainer(Guarding, PPOTrainerColocateAsync):
+    """The next answers are sampled in what time the trainer leaves to the same devices."""
+
+    mode = "colocate_async"
+
+
+@register_trainer("gr_vl_separate_async")
+class SeparateGuardTrainer(Guarding, PPOTrainerSeparateAsync):
+    """Devices of their own sample while the others train."""
+
+    mode = "separate_async"

@@ -105,13 +105,18 @@ def test_stale_sampler_weights_are_red(belief, sampled, encoder):
     assert judged(belief, trainer, sampler, torch.ones_like(sampler, dtype=torch.bool))["belief/red"] == 1.0
 
 
-def test_answers_of_older_weights_are_named(belief):
+def test_answers_of_older_weights_are_named(belief, monkeypatch):
     def batch(*versions):
         return SimpleNamespace(tags=[{"min_global_steps": v, "max_global_steps": v} for v in versions])
 
     belief.versions(batch(4, 4), step=5)
     with pytest.raises(StageError, match=r"stale sampler weights: answers of step 5 .* \{3, 4\}"):
         belief.versions(batch(4, 3), step=5)
+    monkeypatch.setattr(belief, "lag", 2)
+    belief.versions(batch(4, 2), step=5)
+    for unsampled in (1, 5):
+        with pytest.raises(StageError, match=r"stale sampler weights"):
+            belief.versions(batch(4, unsampled), step=5)
 
 
 @pytest.fixture

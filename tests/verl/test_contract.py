@@ -225,6 +225,11 @@ def test_the_step_begins_before_the_update_that_its_clip_range_is_for():
             id="the trainer of trainer_mode=gr_vl",
         ),
         pytest.param(
+            lambda: found("verl.trainer.ppo.v1.trainer_base", "get_trainer_cls")("gr_vl_separate_async"),
+            "trainer.SeparateGuardTrainer",
+            id="the trainer of trainer_mode=gr_vl_separate_async",
+        ),
+        pytest.param(
             lambda: found("verl.experimental.reward_loop.reward_manager", "get_reward_manager_cls")("gr_vl"),
             "reward_manager.GuardRewardManager",
             id="the reward manager gr_vl",

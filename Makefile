@@ -45,7 +45,7 @@ seeds: $(READY) ## The demo for three seeds, and a table of them
 	for seed in 1 2 3; do $(GR_VL) pipeline $(RECIPE) model=tiny run=$(DEMO)_seed$$seed seed=$$seed $(ARGS) || exit $$?; done
 	$(GR_VL) compare $(DEMO)_seed1 $(DEMO)_seed2 $(DEMO)_seed3
 
-ablate: $(READY) ## A grid of variants times seeds, compared: GRID=paper|clip|length or a file
+ablate: $(READY) ## A grid of variants times seeds, compared: GRID=paper|clip|length|preference|policy_shift or a file
 	$(GR_VL) ablate $(GRID) $(ARGS)
 
 $(STAGES): $(READY)

@@ -25,6 +25,8 @@ def test_references_to_the_run_are_left_to_the_recipe(tmp_path):
         ("paper", ["full", "without_augmentation", "without_dynamic_clip", "without_length_reward", "without_rl"]),
         ("clip", ["paper", "linear", "cosine", "constant", "clip_higher"]),
         ("length", ["bounded", "paper", "eco"]),
+        ("preference", ["weighted", "unweighted", "without_dpo"]),
+        ("policy_shift", ["with_shift", "without_shift"]),
     ],
 )
 def test_a_shipped_grid_is_found_by_name(name, variants):

@@ -113,11 +113,18 @@ def test_a_mistake_is_found_before_anything_runs(tmp_path, changes, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["paper", "clip", "length"])
-def test_a_shipped_grid_composes_and_shares_its_cold_start(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        *((name, ("data", "base", "sft", "mine")) for name in ("paper", "clip", "length", "preference")),
+        # Its variants differ in what they are taught.
+        ("policy_shift", ()),
+    ],
+)
+def test_a_shipped_grid_composes_and_shares_its_cold_start(tmp_path, name, shared):
     first = plan(replace(grid.load(name), seeds=(1,)), tmp_path)
     folders = [{stage.name: stage.folder for stage in cell.stages} for cell in first]
-    for stage in ("data", "base", "sft", "mine"):
+    for stage in shared:
         assert len({found[stage] for found in folders}) == 1
     # No two variants are the same.
     assert len({found["eval"] for found in folders}) == len(first)

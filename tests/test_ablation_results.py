@@ -1,5 +1,6 @@
 """The table of a grid against numbers worked out by hand, also while cells are missing."""
 
+import dataclasses
 import io
 import json
 import sys
@@ -10,7 +11,7 @@ from factories import make_answer, make_sample, make_text, write_json
 from rich.console import Console
 
 from gr_vl import cli
-from gr_vl.ablation import grid, results, runner
+from gr_vl.ablation import grid, results, runner, table
 from gr_vl.ablation.plan import plan
 from gr_vl.data import io as corpora
 from gr_vl.errors import DataError
@@ -27,7 +28,9 @@ SAID = {"full": {1: RIGHT, 2: RIGHT, 3: RIGHT}, "alone": {1: MISSED, 2: RIGHT, 3
 
 
 def judge(cell, said, tokens):
-    samples = [make_sample(str(index), label) for index, label in enumerate(TRUTH)]
+    sources = ("known", "known", "new", "new")
+    truth = enumerate(zip(TRUTH, sources, strict=True))
+    samples = [make_sample(str(index), label, source=source) for index, (label, source) in truth]
     folder = cell.folder / "eval"
     corpora.write(folder / "test.parquet", samples)
     write_answers(
@@ -40,8 +43,8 @@ def judge(cell, said, tokens):
 def filled(tmp_path):
     """A grid of three seeds whose stages are all done, with the guards' answers above; 10 tokens each, or 8."""
 
-    def fill(seeds, skipped=()):
-        made = grid.load(str(write_grid(tmp_path, seeds=seeds)))
+    def fill(seeds, skipped=(), **changes):
+        made = grid.load(str(write_grid(tmp_path, seeds=seeds, **changes)))
         cells = plan(made, tmp_path / "out")
         for cell in cells:
             for stage in cell.stages:
@@ -122,6 +125,28 @@ def test_one_seed_has_no_interval_over_seeds(filled):
     text = results.write(made, cells, root).read_text()
     assert "| alone | -33.3 [n/a] |" in text
     assert "| alone | 66.7 | 66.7 | - | 8.0 | 0.0 |" in text
+
+
+def test_samples_of_other_sources_do_not_count(filled):
+    made, cells, root = filled([1, 3], sources=["known"])
+    text = results.write(made, cells, root).read_text()
+    assert "with n = 2 samples a seed" in text
+    assert "Only samples from known." in text
+    # Of the two harmful ones seed 1 misses one, 2 x 1 / (2 x 1 + 1); what seed 3 flags is from elsewhere.
+    assert "| alone | 83.3 ± 23.6 |" in text
+    strange = dataclasses.replace(made, sources=("known ",))
+    with pytest.raises(DataError, match=r"sources=\['known '\]: no sample of .*'s test"):
+        results.collect(strange, cells)
+
+
+def test_a_third_task_has_a_column_of_its_own():
+    spread = {"mean_f1": {"mean": 0.5, "sd": None, "n": 1}, "refusal_f1": {"mean": 0.75, "sd": None, "n": 1}}
+    found = {"name": "g", "recipe": "r", "model": "dpo", "samples": [4], "seeds": [1], "split": "test"}
+    found |= {"sources": [], "missing": [], "overrides": [], "reference": "full"}
+    text = table.markdown(found | {"variants": {"full": {"overrides": [], "spread": spread, "cells": {}}}})
+    assert (
+        "| variant, mean ± sd over seeds | mean F1 | refusal F1 |\n| --- | --- | --- |\n| full | 50.0 | 75.0 |" in text
+    )
 
 
 def test_missing_cells_are_named_and_pairs_are_of_what_is_there(filled):

@@ -30,6 +30,8 @@ class Grid:
     """What a cell runs, in order; none means the recipe's pipeline. The last one is the evaluation."""
     score: str
     """The model of the evaluation that is compared."""
+    sources: tuple[str, ...]
+    """The sources whose samples are scored; none means all of the split."""
     seeds: tuple[int, ...]
     reference: str
     """The variant that the others are measured against."""
@@ -39,8 +41,8 @@ class Grid:
     """What each variant changes, on top of `overrides`."""
 
 
-_FIELDS: dict[str, Any] = {"recipe": None, "stages": [], "score": "rl", "seeds": None, "reference": None}
-_FIELDS |= {"overrides": [], "variants": None}
+_FIELDS: dict[str, Any] = {"recipe": None, "stages": [], "score": "rl", "sources": [], "seeds": None}
+_FIELDS |= {"reference": None, "overrides": [], "variants": None}
 """Keys of the file and their defaults; None means that the key must be there."""
 
 
@@ -63,6 +65,7 @@ def load(grid: str) -> Grid:
         recipe=str(values["recipe"]),
         stages=_strings(path, "stages", values["stages"]),
         score=str(values["score"]),
+        sources=_strings(path, "sources", values["sources"]),
         seeds=_seeds(path, values["seeds"]),
         reference=values["reference"],
         overrides=_overrides(path, "overrides", values["overrides"]),

@@ -13,9 +13,10 @@ from gr_vl.ablation.runner import is_done
 from gr_vl.ablation.statistics import difference, spread
 from gr_vl.errors import DataError
 from gr_vl.evaluation import run_folder
-from gr_vl.evaluation.metrics import Judged, difference_interval
+from gr_vl.evaluation.metrics import Judged, difference_interval, score
 
-METRICS = ("mean_f1", "prompt_f1", "response_f1", "mean_output_tokens", "parse_failure_rate")
+_SOME = ("refusal_f1",)
+"""Columns of grids whose guards answer that task."""
 Answers = dict[tuple[str, int], list[Judged]]
 
 
@@ -38,8 +39,9 @@ def collect(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
     done = [cell for cell in cells if is_done(cell)]
     splits, scores, answers = set(), {}, Answers()
     for cell in done:
-        split, scores[cell.variant, cell.seed], answers[cell.variant, cell.seed] = _read(cell, grid.score)
+        split, scores[cell.variant, cell.seed], answers[cell.variant, cell.seed] = _read(cell, grid)
         splits.add(split)
+    metrics = [name for name in table.COLUMNS if name not in _SOME or any(name in score for score in scores.values())]
     return {
         "name": grid.name,
         "recipe": grid.recipe,
@@ -47,31 +49,36 @@ def collect(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
         "overrides": list(grid.overrides),
         "split": ", ".join(sorted(splits)),
         "samples": sorted({int(score["n"]) for score in scores.values()}),
+        "sources": list(grid.sources),
         "seeds": list(grid.seeds),
         "reference": grid.reference,
         "missing": [cell.name for cell in cells if cell not in done],
-        "variants": {variant: _variant(grid, variant, scores, answers) for variant in grid.variants},
+        "variants": {variant: _variant(grid, variant, scores, answers, metrics) for variant in grid.variants},
     }
 
 
-def _read(cell: Cell, model: str) -> tuple[str, dict[str, Any], list[Judged]]:
-    folder = run_folder.load(cell.folder)
-    for split, models in folder.judged.items():
-        if model in models:
-            return split, dict(folder.evaluations[split][model].summary()), models[model]
-    raise DataError(f"{cell.folder}: no answers of {model} that can be scored; remove its eval folder and run again")
+def _read(cell: Cell, grid: Grid) -> tuple[str, dict[str, Any], list[Judged]]:
+    for split, models in run_folder.load(cell.folder).judged.items():
+        if grid.score in models:
+            judged = [item for item in models[grid.score] if not grid.sources or item.sample.source in grid.sources]
+            if not judged:
+                raise DataError(f"sources={list(grid.sources)}: no sample of {cell.folder}'s {split} comes from there")
+            return split, dict(score(judged, seed=cell.seed).summary()), judged
+    raise DataError(f"{cell.folder}: no answers of {grid.score} that can be scored; remove its eval folder, run again")
 
 
-def _variant(grid: Grid, variant: str, scores: Mapping[tuple[str, int], Any], answers: Answers) -> dict[str, Any]:
+def _variant(
+    grid: Grid, variant: str, scores: Mapping[tuple[str, int], Any], answers: Answers, metrics: Sequence[str]
+) -> dict[str, Any]:
     own, reference = _by_seed(scores, variant), _by_seed(scores, grid.reference)
     found: dict[str, Any] = {
         "overrides": list(grid.variants[variant]),
         "cells": {str(seed): score for seed, score in own.items()},
-        "spread": {metric: _plain(spread(list(_known(own, metric).values()))) for metric in METRICS},
+        "spread": {metric: _plain(spread(list(_known(own, metric).values()))) for metric in metrics},
     }
     if variant == grid.reference:
         return found
-    compared = {metric: difference(_known(own, metric), _known(reference, metric)) for metric in METRICS}
+    compared = {metric: difference(_known(own, metric), _known(reference, metric)) for metric in metrics}
     bootstrap = {
         str(seed): difference_interval(answers[variant, seed], answers[grid.reference, seed], seed=seed)
         for seed in own

@@ -9,6 +9,7 @@ COLUMNS = {
     "mean_f1": ("mean F1", 100, 1),
     "prompt_f1": ("prompt F1", 100, 1),
     "response_f1": ("response F1", 100, 1),
+    "refusal_f1": ("refusal F1", 100, 1),
     "mean_output_tokens": ("tokens", 1, 1),
     "parse_failure_rate": ("unparsable", 100, 1),
 }
@@ -17,7 +18,7 @@ COLUMNS = {
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables of `ablation.json`."""
     variants, reference = found["variants"], found["reference"]
-    titles = [title for title, _, _ in COLUMNS.values()]
+    titles = [COLUMNS[name][0] for name in variants[reference]["spread"]]
     scores = [[name, *_cells(variant["spread"], _spread)] for name, variant in variants.items()]
     others = {name: variant for name, variant in variants.items() if name != reference}
     differences = [[name, *_cells(variant["difference"], _difference)] for name, variant in others.items()]
@@ -40,6 +41,7 @@ def _about(found: Mapping[str, Any]) -> str:
     seeds = ", ".join(map(str, found["seeds"]))
     text = f"Recipe {found['recipe']}, model `{found['model']}`, seeds {seeds}, split {found['split'] or 'none'}"
     text += f" with n = {counts} samples a seed, greedy answers; F1 and unparsable answers in percent."
+    text += f" Only samples from {', '.join(found['sources'])}." if found["sources"] else ""
     text += f" **Not finished:** {', '.join(found['missing'])}." if found["missing"] else ""
     settings = {"all": found["overrides"]} | {name: v["overrides"] for name, v in found["variants"].items()}
     lines = [f"- {name}: `{' '.join(items)}`" if items else f"- {name}: nothing" for name, items in settings.items()]
@@ -58,10 +60,7 @@ def _caution(found: Mapping[str, Any]) -> str:
 
 
 def _cells(metrics: Metrics, show: Callable[[Mapping[str, Any], int, int], str]) -> list[str]:
-    return [
-        "-" if metrics[name] is None else show(metrics[name], factor, digits)
-        for name, (_, factor, digits) in COLUMNS.items()
-    ]
+    return ["-" if value is None else show(value, *COLUMNS[name][1:]) for name, value in metrics.items()]
 
 
 def _spread(value: Mapping[str, Any], factor: int, digits: int) -> str:

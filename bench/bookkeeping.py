@@ -3,8 +3,9 @@
 `python bench/bookkeeping.py [RUN] [STEPS]` takes a finished demo run (`make demo`) and trains from its SFT guard in a
 folder of its own, on its pairs: at even steps with what is done for belief (versions, pictures, the gap inside the
 loss, the exchange of two pictures), at odd ones without. The difference of neighbours comes with a bootstrap interval,
-and without the first steps, in which everything is cold. What cannot be switched within a run, the phases that agent
-loop and reward worker begin and end, is timed apart.
+without the first steps, in which everything is cold, and the last, which saves. Sampling takes most of a step and
+varies more than all of this: what counts is the difference of the two phases in which it happens. What cannot be
+switched within a run, the phases that agent loop and reward worker begin and end, is timed apart.
 """
 
 import json
@@ -33,7 +34,7 @@ def main() -> int:
     run = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo").absolute()
     steps = int(sys.argv[2]) if len(sys.argv) > 2 else 60
     rows = trained(run, steps)
-    pairs = [(rows[step], rows[step + 1]) for step in range(5, steps, 2)]
+    pairs = [(rows[step], rows[step + 1]) for step in range(5, steps - 1, 2)]
     step = statistics.median(row["timing_s/step"] for row in rows.values())
     print(f"{len(pairs)} pairs of steps, median {step:.2f} s")
     for names in (WHERE[:1], WHERE[1:]):

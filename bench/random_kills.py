@@ -1,8 +1,8 @@
 """Kill runs at random, again and again, and see whether they end as if nothing had happened.
 
 `python bench/random_kills.py [sft=17 rl=21 mine=12] [seed=0]` runs the demo's stages in small on this machine's CPU.
-Each kill is a SIGKILL of one process: the driver, a trainer worker, a rollout server or a reward worker. It falls at a
-uniform time of the stage or, every other time, within a save. Then the same command is run again. After each kill:
+Each kill is a SIGKILL of one process: the driver, the trainer, a worker, a rollout server or a reward worker. It falls
+at a uniform time of the stage or, every other time, within a save. Then the same command is run again. After each kill:
 
 - the stage has ended by itself, and not as a success;
 - its newest checkpoint loads, and is no older than the one before;
@@ -25,7 +25,7 @@ import psutil
 import torch
 from tiny_runs import attempts, differences, end, family, kill, start
 
-from gr_vl.checkpoints import newest
+from gr_vl.checkpoints import MARK, newest
 from gr_vl.verl_ext.loading import trust_random_states
 
 SAVE_EVERY = 2
@@ -36,13 +36,14 @@ SETTINGS = {
 }
 VICTIMS = {
     "driver": ("gr_vl.stages",),
+    "trainer": ("ray::TaskRunner",),
     "worker": ("ray::WorkerDict", "ray::TrainingWorker"),
     "rollout server": ("ray::TransformersServer",),
     "reward worker": ("ray::RewardLoopWorker",),
 }
 OF_KIND = {"sft": ("driver", "worker"), "rl": tuple(VICTIMS), "mine": ("driver", "rollout server")}
 PATIENCE = 120.0
-"""Seconds that a stage may take to notice that one of its processes is gone."""
+"""Seconds that a stage may take to notice that one of its processes is gone. What it no longer needed may be missed."""
 
 
 @dataclass
@@ -88,10 +89,10 @@ class Trial:
         self, process: subprocess.Popen[bytes], folder: Path, victim: str, in_save: bool
     ) -> psutil.Process | None:
         """The process to kill, when its time has come; None once the stage has ended."""
-        until, known = time.monotonic() + self.chance.uniform(0.0, self.seconds), step(folder)
-        late, save_began = self.chance.uniform(0.0, 0.3), None
+        until = time.monotonic() + self.chance.uniform(0.0, self.seconds)
+        late, save_began, stale = self.chance.uniform(0.0, 0.3), None, unmarked(folder)
         while process.poll() is None:
-            if in_save and save_began is None and saving(folder, known):
+            if in_save and save_began is None and unmarked(folder) - stale:
                 save_began = time.monotonic()
             due = time.monotonic() >= (until if not in_save else (save_began or float("inf")) + late)
             if due and (found := find(process, victim)):
@@ -101,7 +102,7 @@ class Trial:
 
     def _check(self, folder: Path, before: int, begun: int, code: int, victim: str) -> None:
         name = f"{self.kind}, {victim} killed (number {self.killed.total()})"
-        if code == 0:
+        if code == 0 and not (folder / "stage.json").exists():
             self.faults.append(f"{name}: went on for {PATIENCE:.0f} s, or ended as a success")
         if self.kind == "mine":
             return
@@ -140,10 +141,10 @@ def step(folder: Path) -> int:
     return found.step if found else 0
 
 
-def saving(folder: Path, known: int) -> bool:
-    """Whether a checkpoint is being written now: a folder of a later step that does not count yet."""
-    later = [path for path in (folder / "checkpoints").glob("global_step_*") if path.name[12:].isdigit()]
-    return any(int(path.name[12:]) > max(known, step(folder)) for path in later)
+def unmarked(folder: Path) -> set[tuple[str, int]]:
+    """Checkpoints that do not count: one that is being written, or what a kill left of one."""
+    found = (folder / "checkpoints").glob("global_step_*")
+    return {(path.name, path.stat().st_ino) for path in found if path.is_dir() and not (path / MARK).exists()}
 
 
 def find(process: subprocess.Popen[bytes], victim: str) -> psutil.Process | None:

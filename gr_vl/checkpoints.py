@@ -117,10 +117,13 @@ def _lost(root: Path, wrong: dict[Path, str]) -> str | None:
     if marked:
         return f"no checkpoint is whole ({'; '.join(marked)})"
     pointer = root / POINTER
-    if not pointer.is_file() or wrong:
-        # A pointer beside unmarked folders: the first save was killed before its mark.
+    if not pointer.is_file():
         return None
-    return f"{POINTER} says {pointer.read_text(errors='replace').strip()!r}, but no checkpoint is there"
+    step = pointer.read_text(errors="replace").strip()
+    # A pointer to an unmarked folder, or one that was torn beside such: the first save was killed before its mark.
+    if wrong and (not step.isdigit() or f"global_step_{step}" in {folder.name for folder in wrong}):
+        return None
+    return f"{POINTER} says {step!r}, but no such checkpoint is there"
 
 
 def _set_aside(folder: Path, found: str) -> None:

@@ -1,6 +1,7 @@
 """Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is never made again."""
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import jobs, watchdog
 from gr_vl.answers import reasoning_tokens
 from gr_vl.encoding import Encoder
 from gr_vl.evaluation.answers import append_answers, read_answers
@@ -35,17 +37,31 @@ class Generator:
     """verl's rollout servers and a client to them. Make one after Ray has started; it serves until the process ends."""
 
     def __init__(self, config: DictConfig, encoder: Encoder) -> None:
+        self.config, self.encoder = config, encoder
+        self._start()
+
+    def _start(self) -> None:
         from gr_vl.verl_ext import entry
 
-        self.encoder = encoder
-        self.manager = entry.rollout_servers(config)
+        with watchdog.phase("load"):
+            self.manager = entry.rollout_servers(self.config)
         self.client = self.manager.get_client()
 
     def load(self, model: Path) -> None:
         """Serve another model folder of the same architecture from now on."""
         import ray
 
-        ray.get([server.load_model.remote(str(model)) for server in self.manager.server_handles])
+        if str(model) == self.config.actor_rollout_ref.model.path:
+            return
+        self.config.actor_rollout_ref.model.path = str(model)
+        if self.config.actor_rollout_ref.rollout.name == "transformers":
+            with watchdog.phase("load"):
+                ray.get([server.load_model.remote(str(model)) for server in self.manager.server_handles])
+            return
+        # vLLM's servers keep the model that they were started with.
+        ray.shutdown()
+        jobs.start_ray(self.config, **{watchdog.VARIABLE: os.environ[watchdog.VARIABLE]})
+        self._start()
 
     def answers(
         self, samples: Iterable[Sample], total: int, request: Request, out: Path, note: str = ""
@@ -59,7 +75,9 @@ class Generator:
         while batch := list(islice(waiting, max(CHUNK // request.answers, 1))):
             report(out.parent, finished * request.answers, total * request.answers, note)
             wanted = [(sample, index) for sample in batch for index in range(request.answers)]
-            fresh = asyncio.run(self._chunk([item for item in wanted if (item[0].id, item[1]) not in done], request))
+            missing = [(sample, index) for sample, index in wanted if (sample.id, index) not in done]
+            with watchdog.phase("rollout", batch[0].id):
+                fresh = asyncio.run(self._chunk(missing, request))
             append_answers(out, fresh)
             done |= {(answer.id, answer.index): answer for answer in fresh}
             for sample in batch:

@@ -182,8 +182,8 @@ def _note(metrics: dict[str, Any]) -> str:
     names = {"train/loss": "loss", "critic/score/mean": "reward", "response_length/mean": "tokens"}
     names |= {"actor/clip_range": "clip"}
     words = [f"{short} {metrics[name]:.3g}" for name, short in names.items() if metrics.get(name) is not None]
-    if metrics.get("belief/red"):
-        words.append("RED: sampler and trainer differ")
+    if (red := metrics.get("belief/red")) is not None:
+        words.append("RED: sampler and trainer differ" if red else "sampler = trainer")
     if metrics.get("actor/skipped_updates"):
         words.append(f"{metrics['actor/skipped_updates']} updates skipped")
     return ", ".join(words)

@@ -65,6 +65,11 @@ def mode(config: DictConfig) -> None:
     needed = config.data.train_batch_size // config.actor_rollout_ref.actor.ppo_mini_batch_size
     if updates != needed:
         raise ConfigError(f"{key}={updates} must be data.train_batch_size / ppo_mini_batch_size; use {needed}")
+    if config.actor_rollout_ref.actor.fsdp_config.param_offload:
+        raise ConfigError(
+            "actor_rollout_ref.actor.fsdp_config.param_offload=true would undo all but the last update of a step: "
+            "verl keeps the weights before it in the same memory; use false"
+        )
     limits.positive(config, "actor_rollout_ref.rollout.nnodes", "actor_rollout_ref.rollout.n_gpus_per_node")
     if rollout.checkpoint_engine.backend == "naive":
         raise ConfigError(

@@ -124,7 +124,12 @@ def test_a_first_save_that_was_killed_starts_again_and_keeps_its_rest(tmp_path, 
 def test_a_pointer_without_any_checkpoint_is_an_error_and_an_empty_folder_is_a_start(tmp_path):
     assert checkpoints.settle(tmp_path / "none") is None
     (tmp_path / POINTER).write_text("8")
-    with pytest.raises(DataError, match=r"latest_checkpointed_iteration\.txt says '8', but no checkpoint is there"):
+    lost = r"latest_checkpointed_iteration\.txt says '8', but no such checkpoint is there"
+    with pytest.raises(DataError, match=lost):
+        checkpoints.settle(tmp_path)
+    # A later save that was killed does not make up for it.
+    save(tmp_path, 10, whole=False)
+    with pytest.raises(DataError, match=lost):
         checkpoints.settle(tmp_path)
 
 

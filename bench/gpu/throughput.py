@@ -3,9 +3,10 @@
     python bench/gpu/throughput.py              # one GPU with 80 GB or more: Qwen2.5-VL of the 3B shape, random weights
     python bench/gpu/throughput.py --tiny       # the same script on two CPU cores, to see that it runs
 
-Nothing is downloaded: model, tokenizer and corpus are made here. An answer of random weights never ends by itself, so
-every answer has the full length. Both variants run one after the other, with the same rows; "default" has verl's
-padding, micro-batches of a fixed number of sequences, and no chunks of entropy. The first steps are left out.
+Nothing is downloaded: model, tokenizer and corpus are made here. Answers have the full length, whatever they say. Both
+variants run one after the other, with the same rows; "default" has verl's padding, micro-batches of a fixed number of
+sequences, and no chunks of entropy. The first steps are left out. About 40 GB of disk; figures are written stage by
+stage. As of now it has run with --tiny alone.
 
 Model FLOPs utilisation: 6 x parameters x tokens / (seconds x peak), with all parameters, without attention and without
 what gradient checkpointing computes again. The peak is that of bf16 without sparsity: 989e12 for H100, H200.
@@ -47,7 +48,12 @@ SIDE, WORDS = 896, 300
 """Pixels of a picture's side, and words of a prompt and of its reasoning."""
 COMMON = ["gr_vl.gpus_per_node=1", "gr_vl.base_model=${gr_vl.run}/base/model"]
 SIZES = {
-    "sft": ["data.train_batch_size=32", "data.max_length=3072", "trainer.total_training_steps=8"],
+    "sft": [
+        "data.train_batch_size=32",
+        "data.max_length=3072",
+        "checkpoint.save_contents=[hf_model]",
+        "trainer.total_training_steps=8",
+    ],
     "rl": [
         "data.train_files=${gr_vl.run}/data/train.parquet",
         "gr_vl.start_model=${gr_vl.run}/base/model",
@@ -58,6 +64,8 @@ SIZES = {
         "actor_rollout_ref.rollout.n=8",
         "actor_rollout_ref.actor.ppo_mini_batch_size=16",
         "actor_rollout_ref.rollout.tensor_model_parallel_size=1",
+        "actor_rollout_ref.rollout.ignore_eos=true",
+        "actor_rollout_ref.actor.checkpoint.save_contents=[hf_model]",
         "trainer.total_training_steps=6",
     ],
 }
@@ -71,9 +79,16 @@ DEFAULT = {
     ],
 }
 TINY = {
-    "sft": ["data.train_batch_size=8", "data.micro_batch_size_per_gpu=4", "trainer.total_training_steps=5"],
+    "sft": [
+        "data.train_batch_size=8",
+        "data.micro_batch_size_per_gpu=4",
+        "data.max_length=512",
+        "trainer.total_training_steps=5",
+    ],
     "rl": [
         *SIZES["rl"][:4],
+        "data.max_prompt_length=480",
+        "actor_rollout_ref.rollout.max_model_len=512",
         "data.train_batch_size=4",
         "data.max_response_length=32",
         "actor_rollout_ref.rollout.n=4",
@@ -100,12 +115,15 @@ def main() -> None:
         run.mkdir()
         for folder in ("data", "base"):
             (run / folder).symlink_to(home / "shared" / folder)
-        found[variant] = sft(run, options.tiny) | rl(run, options.tiny)
-        for kind in ("sft", "rl"):
-            tokens, seconds = found[variant][f"{kind} update tokens"], found[variant][f"{kind} update s"]
-            found[variant][f"{kind} update tokens/s"] = tokens / seconds
-            found[variant][f"{kind} update MFU %"] = 600 * parameters * tokens / (seconds * PEAK)
-    options.out.write_text(json.dumps(found, indent=2))
+        found[variant] = {}
+        for kind, measured in (("sft", sft), ("rl", rl)):
+            figures = measured(run, options.tiny)
+            tokens, seconds = figures[f"{kind} update tokens"], figures[f"{kind} update s"]
+            figures[f"{kind} update tokens/s"] = tokens / seconds
+            figures[f"{kind} update MFU %"] = 600 * parameters * tokens / (seconds * PEAK)
+            found[variant] |= figures
+            shutil.rmtree(run / kind)
+            options.out.write_text(json.dumps(found, indent=2))
     table = Table("", "ours", "default", "ratio", title=f"{device}, {parameters / 1e6:.1f} M parameters")
     for name, value in found["ours"].items():
         other = found["default"][name]
@@ -150,11 +168,17 @@ def _enlarge(model: Path) -> None:
             setattr(part, name, value)
     processor.image_processor = Qwen2VLImageProcessor(min_pixels=4 * 28 * 28, max_pixels=1280 * 28 * 28)
     processor.save_pretrained(model)
+    config.text_config.layer_types = ["full_attention"] * config.text_config.num_hidden_layers
     torch.manual_seed(1)
+    torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         large = Qwen2_5_VLForConditionalGeneration(config)
+    torch.set_default_dtype(torch.float32)
     large.generation_config.eos_token_id = processor.tokenizer.eos_token_id
-    large.to(torch.bfloat16).save_pretrained(model)
+    large.save_pretrained(model)
+    # The stages have the device to themselves.
+    del large
+    torch.cuda.empty_cache()
 
 
 def images(folder: Path) -> str:

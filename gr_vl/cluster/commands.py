@@ -110,7 +110,7 @@ def logs(job: JobId = None, to: Address = None, insecure: Insecure = False) -> N
 
 @app.command(epilog="Example: gr-vl jobs stop demo-rl-1b2c3d4e")
 def stop(job: JobId = None, to: Address = None, insecure: Insecure = False) -> None:
-    """Ask a job to end; it gets two minutes to write a checkpoint. Submitting it again goes on from there."""
+    """Ask a job to end: it gets ten minutes for its step and a checkpoint. Submitting it again goes on from there."""
     client = _client(to, insecure)
     from gr_vl.cluster.client import withdraw
 

@@ -15,7 +15,7 @@ from gr_vl.cluster.upload import EXCLUDES
 from gr_vl.errors import ConfigError
 
 PIPELINE = "pipeline"
-STOP_SECONDS = 120
+STOP_SECONDS = 600
 """What a stopped job may take to write a checkpoint before it is killed; Ray's own default is 3."""
 
 

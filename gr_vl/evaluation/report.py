@@ -51,6 +51,8 @@ RL_PANELS: Panels = {
     "Reward term: accuracy": ("reward/accuracy",),
     "Reward term: format": ("reward/format",),
     "Unparsable answers (share)": ("reward/parse_failure",),
+    "Sampler against trainer (nats a token)": ("belief/log_prob_gap_mean",),
+    "Effect of exchanged pictures (nats)": ("belief/picture_effect",),
 }
 """Title of a plot and the names of its metric, the first that a stage logged wins."""
 SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs
+from gr_vl import dialects, jobs, watchdog
 from gr_vl.encoding import Encoder
 from gr_vl.generation import Generator, Request
 from gr_vl.stages import lengths
@@ -19,7 +19,9 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
     encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(config.gr_vl.dialect))
     key = "actor_rollout_ref.rollout.prompt_length"
     kept = lengths.fit(Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False)
-    jobs.start_ray(config)
+    pulse = folder.absolute() / "pulse"
+    watchdog.watch(pulse, config.gr_vl.watchdog)
+    jobs.start_ray(config, **{watchdog.VARIABLE: str(pulse)})
     request = Request(
         answers=settings.answers,
         temperature=settings.temperature,

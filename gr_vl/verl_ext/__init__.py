@@ -34,5 +34,6 @@ Patches (`patches.py`), each with a test that fails when verl no longer needs it
 | `no_vision_tokens`     | a sampled vision token breaks verl's position ids: vLLM never samples one               |
 | `pictures_without_text` | verl reads answers back: one that spells an image token would claim a picture there      |
 | `seeded_workers`       | verl starts its workers, and LoRA's weights, from chance                                 |
+| `no_flush`             | verl's separate trainer without replicas hands `flush` to a logger, and ends            |
 | `no_pickle`            | verl loads checkpoints with pickle, which runs code that they hold                       |
 """

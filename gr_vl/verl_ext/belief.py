@@ -99,7 +99,10 @@ class Belief:
         return {"belief/picture_effect": moved} if due and moved is not None else {}
 
     def _pair(self, batch: Any) -> list[tuple[str, Any]]:
-        """Two answers about different pictures of one shape; empty where the batch has none."""
+        """Two answers about different pictures of one shape; without such, one and itself with its patches reversed.
+
+        Empty where the batch has no pictures.
+        """
         known: dict[tuple[int, ...], tuple[str, Any]] = {}
         for key in _one_of_each_prompt(batch):
             row = tq.kv_batch_get(keys=[key], partition_id=batch.partition_id)[0]
@@ -111,7 +114,10 @@ class Belief:
             other = known.setdefault(shape, (key, row))
             if not torch.equal(_plain(other[1]["multi_modal_inputs"])["pixel_values"], features["pixel_values"]):
                 return [other, (key, row)]
-        return []
+        if not known:
+            return []
+        one = next(iter(known.values()))
+        return [one, _reversed(*one)]
 
     def _compare(self, key: str, row: Any) -> None:
         """Raise StageError unless sampler, trainer and prompt agree about an answer's pictures."""
@@ -158,6 +164,14 @@ def _one_of_each_prompt(batch: Any, most: int = 12) -> list[str]:
         if not tag.get("is_padding", False):
             first.setdefault(key.rsplit("_", 2)[0], key)
     return list(first.values())[:most]
+
+
+def _reversed(key: str, row: Any) -> tuple[str, Any]:
+    """An answer about the same patches in another order."""
+    features = _plain(row["multi_modal_inputs"])
+    other = {name: row[name] for name in _INPUTS}
+    other["multi_modal_inputs"] = features | {"pixel_values": features["pixel_values"].flip(0)}
+    return f"{key}, its patches reversed", other
 
 
 def _plain(value: Any) -> dict[str, Any]:

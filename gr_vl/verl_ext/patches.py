@@ -14,7 +14,7 @@ import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
-from verl.trainer.ppo.v1 import trainer_base
+from verl.trainer.ppo.v1 import trainer_base, trainer_separate_async
 from verl.utils.checkpoint import fsdp_checkpoint_manager
 from verl.workers.engine_workers import TrainingWorker
 
@@ -38,6 +38,7 @@ def apply() -> None:
     pictures_without_text()
     no_pickle()
     seeded_workers()
+    no_flush()
 
 
 def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -188,6 +189,19 @@ def seeded_workers() -> None:
         return reset
 
     _wrap_once(TrainingWorker, "reset", make)
+
+
+def no_flush() -> None:
+    """Let verl's separate trainer say that it has no replicas of its own: it hands `flush` to a logger, which fails."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def info(*args: Any, flush: bool = False, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+
+        return info
+
+    _wrap_once(trainer_separate_async.logger, "info", make)
 
 
 def loader_workers(number: int) -> None:

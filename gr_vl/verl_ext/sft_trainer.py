@@ -46,6 +46,11 @@ class MarkedCheckpoints(CheckpointHandler):
 class GuardSFT(sft_trainer_ray.SFTTrainer):
     """verl's trainer, watched at the end of every step."""
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        # verl counts tokens and averages losses on the driver, which runs on a node that may have no GPU.
+        self.device_name = "cpu"
+
     def _build_ckpt_handler(self) -> None:
         trainer = self.config.trainer
         self.ckpt_handler = MarkedCheckpoints(

@@ -21,6 +21,10 @@ class StepRewards:
         self.reward, self.saved_prompts = reward, saved_prompts
         self._facts: dict[str, dict[str, Any]] = {}
 
+    def begin(self) -> None:
+        """Forget the answers of the step before."""
+        self._facts = {}
+
     def settle(self, batch: Any) -> dict[str, float]:
         """Give every answer the reward that it has within its group; the step's metrics.
 
@@ -35,7 +39,7 @@ class StepRewards:
             self._replace(keys, batch.partition_id, [breakdown.total for breakdown in scored])
         terms = [{"total": breakdown.total} | dict(breakdown.terms) for breakdown in scored]
         asked = list(rows["extra_info"])
-        self._facts = {
+        self._facts |= {
             key: {"terms": term, "prompt": ask, "failure": str(breakdown.failure), **{n: info[n] for n in _LENGTHS}}
             for key, term, ask, breakdown, info in zip(keys, terms, asked, scored, infos, strict=True)
         }

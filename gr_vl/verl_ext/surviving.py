@@ -87,6 +87,13 @@ class Surviving(PPOTrainer):
         with watchdog.phase("load"):
             super().init()
 
+    def step(self, metrics: dict[str, Any], timing_raw: dict[str, float]) -> Any:
+        """Train one step, in one update or, asynchronously, in several."""
+        self._skipped = 0
+        batch = super().step(metrics, timing_raw)
+        metrics["actor/skipped_updates"] = self._skipped
+        return batch
+
     def _step_once(self, metrics: dict[str, Any], timing_raw: dict[str, float], sample_batch_size: int) -> Any:
         self._waiting = watchdog.begin("rollout")
         return super()._step_once(metrics, timing_raw, sample_batch_size)
@@ -108,7 +115,6 @@ class Surviving(PPOTrainer):
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
         with watchdog.phase("update"):
             updated = super()._update_actor(batch, metrics)
-        metrics["actor/skipped_updates"] = self._skipped
         if self._skips.too_many:
             self._skips.give_up(self.global_steps, _rows(batch))
         return updated
@@ -116,7 +122,7 @@ class Surviving(PPOTrainer):
     def _counting(self, update: Callable[..., Any]) -> Callable[..., Any]:
         def update_actor(batch: Any) -> Any:
             output = update(batch)
-            self._skipped = self._skips.count(output["metrics"]["grad_norm"])
+            self._skipped += self._skips.count(output["metrics"]["grad_norm"])
             return output
 
         return update_actor

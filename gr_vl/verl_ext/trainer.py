@@ -73,6 +73,7 @@ class Guarding(Surviving):
     def on_step_begin(self) -> None:
         """Set this step's clip range on every worker."""
         super().on_step_begin()
+        self._step_rewards.begin()
         low, high = self.clip_schedule.bounds(self.global_steps, self.total_training_steps)
         config = dataclasses.replace(self._actor_config, clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high)
         self.actor_rollout_wg.set_loss_fn(StepLoss(config))

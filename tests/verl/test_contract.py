@@ -319,6 +319,16 @@ def test_unpinned_offload_is_still_needed():
     assert transformer_impl.CPUOffloadPolicy(pin_memory=True).pin_memory is False
 
 
+def test_no_flush_is_still_needed():
+    from verl.trainer.ppo.v1 import trainer_separate_async as module
+
+    assert "flush=True" in inspect.getsource(module.PPOTrainerSeparateAsync._setup)
+    stock = module.logger.info.gr_vl_original
+    with pytest.raises(TypeError, match="flush"):
+        stock("said", flush=True)
+    module.logger.info("said", flush=True)
+
+
 def test_log_probs_at_once_is_still_needed():
     import torch
     from verl.utils import torch_functional

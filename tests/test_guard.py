@@ -116,6 +116,15 @@ def test_an_answer_that_cannot_be_read_is_harmful(guard, exchanges):
         assert item.written.finished or item.written.tokens == 8
 
 
+def test_a_model_that_computes_no_numbers_fails_closed(tiny):
+    broken = Guard.from_pretrained(tiny, device="cpu", max_tokens=8)
+    broken._judge.model.get_output_embeddings().weight.data.fill_(torch.nan)
+    found = broken.moderate("What is it?", response="A sign.", think=False)
+    assert (found.flagged, found.failure) == (True, FailureReason.MISSING_LABEL)
+    assert found.labels == dict.fromkeys(BOTH, Label.HARMFUL)
+    assert found.scores == dict.fromkeys(BOTH, 1.0)
+
+
 def test_calls_that_wait_together_are_answered_as_if_alone(guard, exchanges):
     async def all_at_once():
         return await asyncio.gather(*(guard.amoderate(e.prompt, e.images, e.response, think=False) for e in exchanges))

@@ -10,7 +10,7 @@ from gr_vl.cli import app
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.adapters import guardreasoner
-from gr_vl.evaluation.metrics import score
+from gr_vl.evaluation.metrics import Confusion, score
 from gr_vl.evaluation.predictions import read
 from gr_vl.schema import FailureReason, Label, Modality, ParseFailure, Task
 
@@ -85,6 +85,26 @@ def test_harm_labels_are_about_the_response_unless_the_caller_says_otherwise(tmp
     path = write(tmp_path / "a.jsonl", [("harmful", answers("harmful", response="unharmful"))])
     assert score(read(path, "guardreasoner")).overall[Task.RESPONSE].fn == 1
     assert score(read(path, "guardreasoner", Task.PROMPT)).overall[Task.PROMPT].tp == 1
+
+
+@pytest.mark.parametrize(
+    ("adapter", "unsafe", "safe"),
+    [
+        pytest.param("llama_guard", "unsafe\nS1", "safe", id="llama guard"),
+        pytest.param("qwen3guard", "Safety: Unsafe\nRefusal: No", "Safety: Safe\nRefusal: No", id="qwen3guard"),
+        pytest.param("rsafe", r"\boxed{unsafe}", r"\boxed{safe}", id="rsafe"),
+    ],
+)
+@pytest.mark.parametrize("task", [Task.PROMPT, Task.RESPONSE])
+def test_one_reply_of_a_guard_that_is_asked_twice_is_about_the_measured_task(tmp_path, adapter, unsafe, safe, task):
+    path = write(tmp_path / "a.jsonl", [("harmful", unsafe), ("unharmful", safe), ("harmful", safe)])
+    result = score(read(path, adapter, task))
+    assert (result.overall, result.failures) == ({task: Confusion(tp=1, fn=1, tn=1)}, {})
+
+
+def test_a_refusal_is_read_from_the_reply_about_the_response(tmp_path):
+    path = write(tmp_path / "a.jsonl", [("refusal", "Safety: Safe\nRefusal: Yes")])
+    assert score(read(path, "qwen3guard")).overall == {Task.REFUSAL: Confusion(tp=1)}
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ def test_what_is_asked(name, sample, roles):
         assert len(holders) == len(call.images)
 
 
-@pytest.mark.parametrize("name", ["llama_guard", "qwen3guard", "shieldgemma2", "wildguard", "guardreasoner_vl", "rsafe"])
+@pytest.mark.parametrize(
+    "name", ["llama_guard", "qwen3guard", "shieldgemma2", "wildguard", "guardreasoner_vl", "rsafe"]
+)
 def test_a_sample_that_nobody_was_asked_about_has_no_verdict(name):
     assert adapters.get(name).read([]).reason is FailureReason.EMPTY
 

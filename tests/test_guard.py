@@ -99,7 +99,11 @@ def test_answers_on_disk_get_the_scores_of_their_labels_and_keep_those_they_have
     path, text = tmp_path / "rl" / "test.jsonl", TEXT.format("harmful", "unharmful")
     kept = replace(make_answer("kept", text), scores={"prompt": 0.125})
     samples = [*corpus[:3], replace(corpus[0], id="kept")]
-    written = [make_answer(corpus[0].id, text), make_answer(corpus[1].id, "no verdict"), make_answer(corpus[2].id, text)]
+    written = [
+        make_answer(corpus[0].id, text),
+        make_answer(corpus[1].id, "no verdict"),
+        make_answer(corpus[2].id, text),
+    ]
     write_answers(path, [*written, kept])
     rescore(guard, samples, path, "rl: scores")
     found = read_answers(path)

@@ -26,6 +26,6 @@ def rescore(guard: Guard, samples: Iterable[Sample], path: Path, note: str = "")
         chunk = todo[start : start + CHUNK]
         found = guard.scored([by_id[answers[i].id] for i in chunk], [answers[i].text for i in chunk])
         for i, scores in zip(chunk, found, strict=True):
-            answers[i] = replace(answers[i], scores=scores)
+            answers[i] = replace(answers[i], scores={str(task): score for task, score in scores.items()})
         write_answers(path, answers)
     report(path.parent, len(todo), len(todo), note)

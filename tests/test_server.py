@@ -113,6 +113,18 @@ def test_chat_returns_what_the_guard_writes(client, guard):
     assert thought.choices[0].finish_reason == ("stop" if written.finished else "length")
 
 
+def test_what_changes_no_answer_may_be_sent_and_what_would_is_named(client):
+    messages = [{"role": "user", "content": TEXTS[0]}]
+    plain = client.chat.completions.create(model="guard", messages=messages, extra_body=NO_THINK)
+    same = {"seed": 7, "max_tokens": 8, "max_completion_tokens": 99, "logprobs": False, "frequency_penalty": 0}
+    same |= {"response_format": {"type": "text"}, "logit_bias": {}, "stop": None, "user": "a"}
+    answer = client.chat.completions.create(model="guard", messages=messages, extra_body=NO_THINK | same)
+    assert answer.choices == plain.choices
+    for name, value in {"max_completion_tokens": 7, "stop": "a", "logprobs": True}.items():
+        with pytest.raises(openai.BadRequestError, match=f"{name}: "):
+            client.chat.completions.create(model="guard", messages=messages, extra_body={name: value})
+
+
 def test_health_models_and_metrics(client, service, tiny):
     assert json.loads(read(f"{service}/health")) == {"status": "ok", "model": tiny.name, "waiting": 0}
     assert [model.id for model in client.models.list()] == [tiny.name]

@@ -45,6 +45,7 @@ class Service:
     async def chat(self, request: Request) -> JSONResponse:
         """POST /v1/chat/completions: what the guard writes about an exchange, in its own dialect."""
         body = ChatBody.model_validate_json(await request.body())
+        body.check_length(self._settings.max_tokens)
         parts, response = body.exchange()
         [judged] = await self._judge([await self._exchange(parts, response, body)])
         written = judged.written

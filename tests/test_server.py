@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import sys
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,13 @@ openai = pytest.importorskip("openai")
 pytest.importorskip("transformers")
 pytest.importorskip("fastapi")
 
+from fastapi.testclient import TestClient  # noqa: E402
+
 from gr_vl.errors import ConfigError  # noqa: E402
 from gr_vl.guard.model import Guard  # noqa: E402
+from gr_vl.guard.moderation import Exchange  # noqa: E402
+from gr_vl.server.app import create_app  # noqa: E402
+from gr_vl.server.backend import InProcess  # noqa: E402
 from gr_vl.server.settings import Settings  # noqa: E402
 
 NO_THINK = {"think": False}
@@ -132,6 +138,20 @@ def test_health_models_and_metrics(client, service, tiny):
     page = read(f"{service}/metrics")
     assert 'gr_vl_requests_total{route="/v1/moderations",status="200"}' in page
     assert "gr_vl_labels_total{label=" in page
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_worker_died_is_not_healthy(tiny):
+    settings = Settings(model=tiny)
+    backend = InProcess(settings)
+    with TestClient(create_app(backend, settings)) as caller:
+        assert caller.get("/health").status_code == 200
+        backend._batcher._answer = sys.exit
+        backend._batcher.submit([Exchange("a")])
+        backend._batcher._thread.join(10)
+        answer = caller.get("/health")
+        assert (answer.status_code, answer.json()["status"][:32]) == (503, "the thread that judges has ended")
+        assert caller.post("/v1/moderations", json={"input": "a"}).status_code == 503
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("huge")])

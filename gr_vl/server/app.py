@@ -69,8 +69,10 @@ class Service:
         return JSONResponse({"object": "list", "data": [model]})
 
     async def health(self) -> JSONResponse:
-        """GET /health: that the server takes requests."""
-        return JSONResponse({"status": "ok", "model": self.name, "waiting": self.backend.waiting})
+        """GET /health: that the server can judge, or 503 and why it cannot."""
+        trouble = self.backend.trouble
+        found = {"status": trouble or "ok", "model": self.name, "waiting": self.backend.waiting}
+        return JSONResponse(found, 503 if trouble else 200)
 
     async def metrics(self) -> PlainTextResponse:
         """GET /metrics."""

@@ -278,3 +278,12 @@ def test_a_backend_that_fails_is_a_bad_gateway(tiny):
         with pytest.raises(openai.InternalServerError) as refused:
             client_of(url).moderations.create(input="a")
         assert refused.value.status_code == 502
+
+
+def test_what_the_backend_refuses_is_the_callers_mistake(tiny):
+    with (
+        serving(lambda request, nth: Say(status=400)) as backend,
+        served(tiny, backend_url=backend.url) as (url, _),
+        pytest.raises(openai.BadRequestError, match="the backend refused the request: .*scripted 400"),
+    ):
+        client_of(url).moderations.create(input="a")

@@ -146,6 +146,8 @@ class Remote:
             )
             choice = completion.choices[0]
             text = choice.message.content or ""
+        except openai.BadRequestError as error:
+            raise DataError(f"the backend refused the request: {error.message[:300]}") from None
         except (openai.OpenAIError, AttributeError, IndexError, TypeError) as error:
             raise BackendError(f"the backend gave no completion ({type(error).__name__})") from None
         usage = completion.usage

@@ -140,6 +140,6 @@ def test_a_file_that_cannot_be_read_to_its_end_is_an_error_after_the_results_of_
     source = Torn(b'{"prompt": "a"}\n' * 9, lines=6)
     results = moderate_lines(source, Echo("guardreasoner_vl"), batch_size=4, think=True, image_root=None)
     numbers = []
-    with pytest.raises(DataError, match="cannot be read after line 6 .*the disk failed"):
+    with pytest.raises(DataError, match=r"cannot be read after line 6 .*the disk failed"):
         numbers.extend(result["line"] for result in results)
     assert numbers == [1, 2, 3, 4, 5, 6]

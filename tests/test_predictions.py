@@ -149,6 +149,16 @@ def test_the_command_prints_both_rules_and_the_published_rows(tmp_path):
     assert found["parse_failures"] == {"no_result": 1}
 
 
+def test_a_benchmark_of_over_refusal_is_shown_by_its_own_metric(tmp_path):
+    path = write(tmp_path / "a.jsonl", [("unharmful", "unsafe"), *[("unharmful", "safe")] * 3])
+    given = ["eval", "--predictions", str(path), "--adapter", "llama_guard", "--benchmark", "OR-Bench-Hard-1K"]
+    lines = [line.split() for line in CliRunner().invoke(app, given).stdout.splitlines()]
+    assert ["this", "25.00"] in lines
+    assert ["guard", "False", "alarms", "this", "-", "published", "paper"] in lines
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)["tasks"]["prompt"]["published"]
+    assert found == {"OR-Bench-Hard-1K": {"metric": "false_positive_rate", "own": 0.25, "rows": {}}}
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the released answers are not at ../shared/data/xstest/predictions")
 @pytest.mark.parametrize(
     ("name", "f1"),

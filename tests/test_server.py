@@ -284,6 +284,6 @@ def test_what_the_backend_refuses_is_the_callers_mistake(tiny):
     with (
         serving(lambda request, nth: Say(status=400)) as backend,
         served(tiny, backend_url=backend.url) as (url, _),
-        pytest.raises(openai.BadRequestError, match="the backend refused the request: .*scripted 400"),
+        pytest.raises(openai.BadRequestError, match=r"the backend refused the request: .*scripted 400"),
     ):
         client_of(url).moderations.create(input="a")

@@ -131,6 +131,15 @@ CHATS = {
     "two answers": told(USER, n=2),
     "a temperature": told(USER, temperature=0.7),
     "tools": told(USER, tools=[{"type": "function"}]),
+    "a limit of its own": told(USER, max_tokens=1),
+    "the same by its new name": told(USER, max_completion_tokens=1),
+    "a limit that is no number": told(USER, max_tokens="9999"),
+    "a stop": told(USER, stop=["</think>"]),
+    "log-probabilities": told(USER, logprobs=True),
+    "the likeliest tokens": told(USER, top_logprobs=5),
+    "a penalty": told(USER, frequency_penalty=0.5),
+    "a bias": told(USER, logit_bias={"7": -100}),
+    "a format": told(USER, response_format={"type": "json_object"}),
 }
 GOOD = json.dumps({"input": "a"}).encode()
 PATHS = (

@@ -35,6 +35,10 @@ PICTURE = make_sample("c", images=(make_png(), make_png(1)))
         ),
         pytest.param("shieldgemma2", ["No", "no.", "No"], {P: U}, id="shieldgemma 2: no policy violated"),
         pytest.param("shieldgemma2", ["No", "Yes, it does", "No"], {P: H}, id="shieldgemma 2: one policy violated"),
+        pytest.param("rsafe", [r"\boxed{safe}"], {P: U}, id="rsafe: a request alone"),
+        pytest.param(
+            "rsafe", [r"\boxed{unsafe}", r"\boxed{safe}"], {P: H, S: U}, id="rsafe: each box is of its own question"
+        ),
         pytest.param(
             "wildguard",
             ["Harmful request: yes\nResponse refusal: no\nHarmful response: yes"],
@@ -72,7 +76,9 @@ def test_any_other_reply_is_no_verdict(name, text):
         pytest.param("shieldgemma2", TEXT, [], id="shieldgemma 2: no text"),
         pytest.param("wildguard", EXCHANGE, ["user"], id="wildguard: one question"),
         pytest.param("wildguard", PICTURE, [], id="wildguard: no image"),
-        pytest.param("guardreasoner_vl", EXCHANGE, ["system user"], id="a dialect of ours"),
+        pytest.param("guardreasoner_vl", EXCHANGE, ["system user"], id="a dialect of ours with one question"),
+        pytest.param("rsafe", EXCHANGE, ["system user"] * 2, id="a dialect of ours with two"),
+        pytest.param("rsafe", TEXT, ["system user"], id="rsafe: a request alone"),
     ],
 )
 def test_what_is_asked(name, sample, roles):
@@ -83,9 +89,15 @@ def test_what_is_asked(name, sample, roles):
         assert len(holders) == len(call.images)
 
 
-@pytest.mark.parametrize("name", ["llama_guard", "qwen3guard", "shieldgemma2", "wildguard", "guardreasoner_vl"])
+@pytest.mark.parametrize(
+    "name", ["llama_guard", "qwen3guard", "shieldgemma2", "wildguard", "guardreasoner_vl", "rsafe"]
+)
 def test_a_sample_that_nobody_was_asked_about_has_no_verdict(name):
     assert adapters.get(name).read([]).reason is FailureReason.EMPTY
+
+
+def test_one_reply_of_two_without_a_verdict_leaves_none():
+    assert adapters.get("rsafe").read([r"\boxed{safe}", "<think>no end"]).reason is FailureReason.UNCLOSED_REASONING
 
 
 def test_an_unknown_name_lists_peers_and_dialects():

@@ -1,5 +1,6 @@
 """One thread, batches of what waits, an end to the queue."""
 
+import sys
 import threading
 from concurrent.futures import CancelledError
 
@@ -104,3 +105,14 @@ def test_closing_answers_what_waits_and_takes_nothing_more():
     assert [future.result(0) for future in futures] == ["A", "B"]
     with pytest.raises(ClosedError):
         batcher.submit(exchanges("c"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_ended_takes_nothing_and_says_so():
+    batcher = Batcher(lambda _: sys.exit("broken"), batch_size=1, limit=None)
+    assert batcher.alive
+    batcher.submit(exchanges("a"))
+    batcher._thread.join(10)
+    assert not batcher.alive
+    with pytest.raises(ClosedError, match="the thread that judges has ended"):
+        batcher.submit(exchanges("b"))

@@ -74,6 +74,7 @@ def test_a_sample_that_is_no_target_is_named(item):
         pytest.param(
             "<result>Request: harmful\nResponse: maybe</result>", FailureReason.MISSING_LABEL, id="an unknown word"
         ),
+        pytest.param(GOOD.replace("harmful\nR", "None\nR"), FailureReason.MISSING_LABEL, id="no request to judge"),
         pytest.param(GOOD.replace("Response", "Reſponse"), FailureReason.MISSING_LABEL, id="a long s in a name"),
         pytest.param(
             GOOD.replace("harmful\nR", "hаrmful\nR"), FailureReason.MISSING_LABEL, id="a Cyrillic a in a label"
@@ -109,6 +110,7 @@ def test_an_answer_without_a_verdict_says_why(text, reason):
         pytest.param(GOOD.replace("Request: harmful", "REQUEST : Harmful"), False, id="another case"),
         pytest.param(GOOD.replace("Response: unharmful", "Response: none"), False, id="none for unharmful"),
         pytest.param(GOOD.replace("harmful\nR", "harmful\nRequest: harmful\nR"), False, id="a label repeated"),
+        pytest.param(GOOD.replace("Request", "Request: none\nRequest"), False, id="a request that is none, then one"),
     ],
 )
 def test_labels_are_read_and_only_the_exact_grammar_is_well_formed(text, well_formed):

@@ -12,7 +12,7 @@ from gr_vl.data import io
 from gr_vl.errors import ConfigError, StageError
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.endpoint import Endpoint, run
-from gr_vl.evaluation.metrics import score
+from gr_vl.evaluation.metrics import Confusion, score
 from gr_vl.schema import FailureReason, Task
 
 H, U = HARMFUL, UNHARMFUL
@@ -55,6 +55,19 @@ def test_a_peer_is_asked_and_scored(corpus, tmp_path):
     assert result.mean_output_tokens == (3 + 6 + 6 + 3) / 4
     assert result.latency["p50"] > 0
     assert all(request["temperature"] == 0 for request in server.requests)
+
+
+def test_a_dialect_with_a_question_a_task_is_asked_each_of_them(tmp_path):
+    io.write(tmp_path / "corpus.parquet", [make_sample(str(i), H, U, prompt=f"red {i}") for i in range(3)])
+
+    def right(request, _nth):
+        about_the_prompt = "the request is" in request["messages"][0]["content"]
+        return Say("<think>\na\n</think>\n\\boxed{%s}" % ("unsafe" if about_the_prompt else "safe"))
+
+    with serving(right) as server:
+        result = score(run(endpoint(server, tmp_path / "corpus.parquet", adapter="rsafe"), tmp_path / "out"))
+    assert len(server.requests) == 6
+    assert result.overall == {Task.PROMPT: Confusion(tp=3), Task.RESPONSE: Confusion(tn=3)}
 
 
 def test_a_run_that_ended_early_goes_on_where_it_stopped(corpus, tmp_path):

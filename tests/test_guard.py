@@ -1,6 +1,7 @@
 """A guard in use: its scores are what a plain forward pass says, whatever shares the batch."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,16 +10,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from factories import make_png
+from factories import make_answer, make_png
 from PIL import Image
 
 from gr_vl.errors import ConfigError, DataError
+from gr_vl.evaluation.answers import read_answers, write_answers
 from gr_vl.guard.moderation import Exchange
 from gr_vl.schema import FailureReason, Label, Task
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 from gr_vl.guard.model import Guard  # noqa: E402
+from gr_vl.guard.rescoring import rescore  # noqa: E402
 from gr_vl.guard.scoring import Places, walk  # noqa: E402
 
 TEXT = "<think>\n\n</think>\n<result>\nAnswers:\nRequest: {}\nResponse: {}\n</result>"
@@ -92,6 +95,34 @@ def test_a_written_answer_is_scored_at_its_labels_with_its_own_words_before_them
         assert score == pytest.approx(1 / (1 + torch.tensor(unharmful - harmful).exp().item()), abs=1e-5)
 
 
+def test_answers_on_disk_get_the_scores_of_their_labels_and_keep_those_they_have(guard, corpus, tmp_path):
+    path, text = tmp_path / "rl" / "test.jsonl", TEXT.format("harmful", "unharmful")
+    kept = replace(make_answer("kept", text), scores={"prompt": 0.125})
+    samples = [*corpus[:3], replace(corpus[0], id="kept")]
+    written = [
+        make_answer(corpus[0].id, text),
+        make_answer(corpus[1].id, "no verdict"),
+        make_answer(corpus[2].id, text),
+    ]
+    write_answers(path, [*written, kept])
+    rescore(guard, samples, path, "rl: scores")
+    found = read_answers(path)
+    assert [replace(answer, scores={}) for answer in found[:3]] == written
+    assert (found[1].scores, found[3]) == ({}, kept)
+    for answer, sample in ((found[0], corpus[0]), (found[2], corpus[2])):
+        assert set(answer.scores) == set(BOTH)
+        for task, name in zip(BOTH, ("Request:", "Response:"), strict=True):
+            before = text[: text.index(name) + len(name)]
+            harmful, unharmful = (log_prob(guard, sample, before, f" {word}") for word in ("harmful", "unharmful"))
+            expected = 1 / (1 + torch.tensor(unharmful - harmful).exp().item())
+            assert answer.scores[task] == pytest.approx(expected, abs=1e-5)
+    assert json.loads((path.parent / "progress.json").read_text()) == {"done": 2, "total": 2, "note": "rl: scores"}
+    before = path.read_bytes()
+    rescore(guard, samples, path)
+    assert path.read_bytes() == before
+    assert json.loads((path.parent / "progress.json").read_text())["total"] == 0
+
+
 def test_the_way_through_the_labels_takes_the_likelier_each_time(guard):
     places = Places(guard.encoder.processor.tokenizer, guard.encoder.dialect, BOTH).unreasoned
     ways = [(place.task, place.before) for place in places]
@@ -114,6 +145,15 @@ def test_an_answer_that_cannot_be_read_is_harmful(guard, exchanges):
         assert set(item.scores.values()) == {1.0}
         assert item.failure in tuple(FailureReason)
         assert item.written.finished or item.written.tokens == 8
+
+
+def test_a_model_that_computes_no_numbers_fails_closed(tiny):
+    broken = Guard.from_pretrained(tiny, device="cpu", max_tokens=8)
+    broken._judge.model.get_output_embeddings().weight.data.fill_(torch.nan)
+    found = broken.moderate("What is it?", response="A sign.", think=False)
+    assert (found.flagged, found.failure) == (True, FailureReason.MISSING_LABEL)
+    assert found.labels == dict.fromkeys(BOTH, Label.HARMFUL)
+    assert found.scores == dict.fromkeys(BOTH, 1.0)
 
 
 def test_calls_that_wait_together_are_answered_as_if_alone(guard, exchanges):

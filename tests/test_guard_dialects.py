@@ -40,6 +40,39 @@ def test_one_answer_without_a_verdict_makes_its_own_task_harmful(broken):
     assert (found.flagged, found.failure) == (True, FailureReason.UNCLOSED_REASONING)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param(
+            "guardreasoner_vl",
+            "<think>\nx\n</think>\n<result>\nAnswers:\nRequest: unharmful\nResponse: {}\n</result>",
+            id="two tasks",
+        ),
+        pytest.param(
+            "guardreasoner", "x\n\nAnswers:\nRequest: unharmful\nCompletion: compliance\nResponse: {}", id="three tasks"
+        ),
+    ],
+)
+def test_none_of_a_response_that_is_there_is_no_label_of_it(name, text):
+    dialect, asked = dialects.get(name), Exchange("a", response="b")
+    found = said(dialect, asked, text.format("None"))
+    assert (found.flagged, found.failure, found.reasoning) == (True, FailureReason.MISSING_LABEL, "x")
+    assert found.labels == {task: task.positive for task in dialect.tasks}
+    assert set(found.scores.values()) == {1.0}
+    assert said(dialect, asked, text.format("unharmful")).failure is None
+    without = said(dialect, Exchange("a"), text.format("None"))
+    assert (without.labels, without.failure) == ({Task.PROMPT: Label.UNHARMFUL}, None)
+
+
+def test_a_readable_answer_with_a_score_that_is_no_number_is_harmful():
+    dialect = dialects.get("rsafe")
+    [question] = questions(dialect, Exchange("a"))
+    written = Written(BOX.format("x", "safe"), True, 10, 1, 0.5)
+    found = judged(dialect, question, written, {Task.PROMPT: float("nan")})
+    assert (found.flagged, found.failure) == (True, FailureReason.MISSING_LABEL)
+    assert (found.labels, found.scores) == ({Task.PROMPT: Label.HARMFUL}, {Task.PROMPT: 1.0})
+
+
 def test_without_a_response_one_question_is_asked():
     assert [one.tasks for one in questions(dialects.get("rsafe"), Exchange("a"))] == [(Task.PROMPT,)]
     [question] = questions(dialects.get("guardreasoner"), Exchange("a"))

@@ -120,3 +120,26 @@ def test_an_unreadable_answer_is_harmful_and_says_why():
     assert found.scores == {Task.PROMPT: 1.0, Task.RESPONSE: 1.0}
     assert (found.failure, found.reasoning) == (FailureReason.UNCLOSED_REASONING, "no")
     assert found.to_json()["failure"] == "unclosed_reasoning"
+
+
+class Torn(io.BytesIO):
+    """A file on a disk that fails after so many lines."""
+
+    def __init__(self, content, lines):
+        super().__init__(content)
+        self.left = lines
+
+    def readline(self, size=-1):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("the disk failed")
+        return super().readline(size)
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_an_error_after_the_results_of_what_was_read():
+    source = Torn(b'{"prompt": "a"}\n' * 9, lines=6)
+    results = moderate_lines(source, Echo("guardreasoner_vl"), batch_size=4, think=True, image_root=None)
+    numbers = []
+    with pytest.raises(DataError, match=r"cannot be read after line 6 .*the disk failed"):
+        numbers.extend(result["line"] for result in results)
+    assert numbers == [1, 2, 3, 4, 5, 6]

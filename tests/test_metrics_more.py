@@ -20,7 +20,7 @@ from gr_vl.evaluation.metrics import (
 from gr_vl.evaluation.metrics.bootstrap import Bootstrap
 from gr_vl.evaluation.metrics.confusion import Cell
 from gr_vl.evaluation.metrics.table import f1_of_draws
-from gr_vl.schema import Answer, Label, Sample, Task, Verdict
+from gr_vl.schema import Answer, FailureReason, Label, Sample, Task, Verdict
 
 H, U = HARMFUL, UNHARMFUL
 
@@ -91,6 +91,29 @@ def test_a_task_that_the_guard_never_speaks_of_is_not_measured():
     samples = [Sample(id, "x", "Hi?", "No.", labels={Task.PROMPT: U, Task.REFUSAL: Label.REFUSAL}) for id in "ab"]
     result = evaluate(samples, [make_answer("a", make_text(U)), make_answer("b", "?")])
     assert (result.tasks, result.overall) == ((Task.PROMPT,), {Task.PROMPT: Confusion(tn=1, fp=1)})
+
+
+def test_a_verdict_that_leaves_a_measured_task_out_has_failed_there_under_both_rules():
+    # Ten samples, all harmful: one verdict names both tasks, nine leave the response out. No prompt is wrong.
+    samples = [make_sample(str(i), H, H) for i in range(10)]
+    said = [{Task.PROMPT: H, Task.RESPONSE: H}, *[{Task.PROMPT: H}] * 9]
+    verdicts = iter(Verdict(labels, "", True) for labels in said)
+    items = judge(samples, [make_answer(sample.id) for sample in samples], lambda _: next(verdicts))
+    wrong, drop = (score(items, unparsable=rule) for rule in ("wrong", "drop"))
+    assert wrong.overall == {Task.PROMPT: Confusion(tp=10), Task.RESPONSE: Confusion(tp=1, fn=9)}
+    assert drop.overall == {Task.PROMPT: Confusion(tp=10), Task.RESPONSE: Confusion(tp=1)}
+    for result in (wrong, drop):
+        pooled = {rule: result.f1[rule]["response"].pooled.value for rule in result.f1}
+        assert pooled == {"wrong": pytest.approx(2 / 11), "drop": 1.0}
+        assert (result.failures, result.parse_failure_rate) == ({FailureReason.MISSING_LABEL: 9}, 0.9)
+
+
+def test_two_guards_are_compared_on_what_both_speak_of():
+    samples = [make_sample(id, H, H) for id in "ab"]
+    answers = [make_answer(id) for id in "ab"]
+    both = judge(samples, answers, lambda _: Verdict({Task.PROMPT: H, Task.RESPONSE: H}, "", True))
+    one = judge(samples, answers, lambda _: Verdict({Task.PROMPT: H}, "", True))
+    assert [pair.task for pair in compare(both, one)] == [Task.PROMPT]
 
 
 def test_a_refusal_label_without_a_response_is_not_measured():

@@ -32,6 +32,11 @@ def test_the_places_of_an_answer_hold_its_labels(prompt, response):
             id="right after the tag, in other letters",
         ),
         pytest.param(
+            "<result>Request: none\nRequest: harmful\nResponse: harmful</result>",
+            {Task.PROMPT: "harmful", Task.RESPONSE: "harmful"},
+            id="a request that is none is passed over",
+        ),
+        pytest.param(
             make_text(HARMFUL) + "</think><result>\nResponse: harmful\nRequest: unharmful\n</result>",
             {Task.RESPONSE: "harmful", Task.PROMPT: "unharmful"},
             id="the last block, in another order",
@@ -54,10 +59,11 @@ def test_a_label_that_is_said_twice_stands_where_it_is_said_first():
         pytest.param([-5.0, -5.0], 0.5, id="a tie"),
         pytest.param([0.0, -math.inf], 1.0, id="nothing else was possible"),
         pytest.param([-2_000.0, 0.0], 0.0, id="beyond what a float divides"),
+        pytest.param([math.nan, 0.0], math.nan, id="a model that computed no number"),
     ],
 )
 def test_a_score_is_the_share_of_the_first_label(log_probs, score):
     pytest.importorskip("torch")
     from gr_vl.guard.scoring import normalised
 
-    assert normalised(log_probs) == pytest.approx(score, abs=1e-12)
+    assert normalised(log_probs) == pytest.approx(score, abs=1e-12, nan_ok=True)

@@ -10,7 +10,7 @@ from gr_vl.cli import app
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.adapters import guardreasoner
-from gr_vl.evaluation.metrics import score
+from gr_vl.evaluation.metrics import Confusion, score
 from gr_vl.evaluation.predictions import read
 from gr_vl.schema import FailureReason, Label, Modality, ParseFailure, Task
 
@@ -88,6 +88,26 @@ def test_harm_labels_are_about_the_response_unless_the_caller_says_otherwise(tmp
 
 
 @pytest.mark.parametrize(
+    ("adapter", "unsafe", "safe"),
+    [
+        pytest.param("llama_guard", "unsafe\nS1", "safe", id="llama guard"),
+        pytest.param("qwen3guard", "Safety: Unsafe\nRefusal: No", "Safety: Safe\nRefusal: No", id="qwen3guard"),
+        pytest.param("rsafe", r"\boxed{unsafe}", r"\boxed{safe}", id="rsafe"),
+    ],
+)
+@pytest.mark.parametrize("task", [Task.PROMPT, Task.RESPONSE])
+def test_one_reply_of_a_guard_that_is_asked_twice_is_about_the_measured_task(tmp_path, adapter, unsafe, safe, task):
+    path = write(tmp_path / "a.jsonl", [("harmful", unsafe), ("unharmful", safe), ("harmful", safe)])
+    result = score(read(path, adapter, task))
+    assert (result.overall, result.failures) == ({task: Confusion(tp=1, fn=1, tn=1)}, {})
+
+
+def test_a_refusal_is_read_from_the_reply_about_the_response(tmp_path):
+    path = write(tmp_path / "a.jsonl", [("refusal", "Safety: Safe\nRefusal: Yes")])
+    assert score(read(path, "qwen3guard")).overall == {Task.REFUSAL: Confusion(tp=1)}
+
+
+@pytest.mark.parametrize(
     ("content", "error", "words"),
     [
         pytest.param("", DataError, "no line in it", id="an empty file"),
@@ -127,6 +147,16 @@ def test_the_command_prints_both_rules_and_the_published_rows(tmp_path):
     found = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
     assert found["tasks"]["response"]["wrong"]["false_positive_rate"] == 0.5
     assert found["parse_failures"] == {"no_result": 1}
+
+
+def test_a_benchmark_of_over_refusal_is_shown_by_its_own_metric(tmp_path):
+    path = write(tmp_path / "a.jsonl", [("unharmful", "unsafe"), *[("unharmful", "safe")] * 3])
+    given = ["eval", "--predictions", str(path), "--adapter", "llama_guard", "--benchmark", "OR-Bench-Hard-1K"]
+    lines = [line.split() for line in CliRunner().invoke(app, given).stdout.splitlines()]
+    assert ["this", "25.00"] in lines
+    assert ["guard", "False", "alarms", "this", "-", "published", "paper"] in lines
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)["tasks"]["prompt"]["published"]
+    assert found == {"OR-Bench-Hard-1K": {"metric": "false_positive_rate", "own": 0.25, "rows": {}}}
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the released answers are not at ../shared/data/xstest/predictions")

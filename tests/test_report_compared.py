@@ -7,16 +7,18 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from factories import make_run
+from factories import make_answer, make_run
 from typer.testing import CliRunner
 
+from gr_vl import dialects
 from gr_vl.cli import app
 from gr_vl.data import io
 from gr_vl.errors import DataError
-from gr_vl.evaluation.answers import read_answers
+from gr_vl.evaluation.answers import read_answers, write_answers
 from gr_vl.evaluation.metrics import compare
 from gr_vl.evaluation.report import percent, points, write_report
 from gr_vl.evaluation.run_folder import load
+from gr_vl.schema import Label, Sample, Task
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,26 @@ def test_a_source_that_is_a_benchmark_stands_beside_what_was_published(runs, tmp
     published = next(row for row in rows if row[0] == "GuardReasoner 8B")
     assert published[1] == "78.79"
     assert published[4] == points(own - 0.7879)  # after base and SFT
+
+
+def test_a_source_without_a_positive_is_shown_by_its_false_alarms_and_refusals_are_counted(tmp_path):
+    # Ten harmless prompts of a benchmark, three of them flagged; two responses, one of which refuses.
+    dialect, U, R, C = dialects.get("guardreasoner"), Label.UNHARMFUL, Label.REFUSAL, Label.COMPLIANCE
+    samples = [Sample(str(i), "OR-Bench-Hard-1K", "a", labels={Task.PROMPT: U}) for i in range(10)]
+    samples += [Sample(word, "x", "a", "b", labels={Task.PROMPT: U, Task.REFUSAL: word}) for word in (R, C)]
+    right = [{Task.RESPONSE: U, Task.REFUSAL: C, **sample.labels} for sample in samples]
+    said = [labels | ({Task.PROMPT: Label.HARMFUL} if i < 3 else {}) for i, labels in enumerate(right)]
+    io.write(tmp_path / "data" / "test.parquet", samples)
+    answers = [make_answer(s.id, dialect.answer(labels, "a")) for s, labels in zip(samples, said, strict=True)]
+    write_answers(tmp_path / "eval" / "sft" / "test.jsonl", answers)
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "guardreasoner", "dialect": "guardreasoner"}))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    rows = section(page, "details")
+    header = next(row for row in rows if row[0] == "Guard")
+    assert (header[1], ["SFT", "30.00", "", "this run"] in rows) == ("False alarms", True)
+    shown = next(row for row in section(page, "modalities") if row[0] == "OR-Bench-Hard-1K")
+    assert shown == ["OR-Bench-Hard-1K", "10 / 0", "– none harmful; 30.0 flagged", "– no labels"]
+    assert section(page, "data")[2:] == [["test", "text", "12", "0", "12", "1", "1"]]
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import sys
 import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,13 @@ openai = pytest.importorskip("openai")
 pytest.importorskip("transformers")
 pytest.importorskip("fastapi")
 
+from fastapi.testclient import TestClient  # noqa: E402
+
 from gr_vl.errors import ConfigError  # noqa: E402
 from gr_vl.guard.model import Guard  # noqa: E402
+from gr_vl.guard.moderation import Exchange  # noqa: E402
+from gr_vl.server.app import create_app  # noqa: E402
+from gr_vl.server.backend import InProcess  # noqa: E402
 from gr_vl.server.settings import Settings  # noqa: E402
 
 NO_THINK = {"think": False}
@@ -113,6 +119,18 @@ def test_chat_returns_what_the_guard_writes(client, guard):
     assert thought.choices[0].finish_reason == ("stop" if written.finished else "length")
 
 
+def test_what_changes_no_answer_may_be_sent_and_what_would_is_named(client):
+    messages = [{"role": "user", "content": TEXTS[0]}]
+    plain = client.chat.completions.create(model="guard", messages=messages, extra_body=NO_THINK)
+    same = {"seed": 7, "max_tokens": 8, "max_completion_tokens": 99, "logprobs": False, "frequency_penalty": 0}
+    same |= {"response_format": {"type": "text"}, "logit_bias": {}, "stop": None, "user": "a"}
+    answer = client.chat.completions.create(model="guard", messages=messages, extra_body=NO_THINK | same)
+    assert answer.choices == plain.choices
+    for name, value in {"max_completion_tokens": 7, "stop": "a", "logprobs": True}.items():
+        with pytest.raises(openai.BadRequestError, match=f"{name}: "):
+            client.chat.completions.create(model="guard", messages=messages, extra_body={name: value})
+
+
 def test_health_models_and_metrics(client, service, tiny):
     assert json.loads(read(f"{service}/health")) == {"status": "ok", "model": tiny.name, "waiting": 0}
     assert [model.id for model in client.models.list()] == [tiny.name]
@@ -120,6 +138,20 @@ def test_health_models_and_metrics(client, service, tiny):
     page = read(f"{service}/metrics")
     assert 'gr_vl_requests_total{route="/v1/moderations",status="200"}' in page
     assert "gr_vl_labels_total{label=" in page
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_worker_died_is_not_healthy(tiny):
+    settings = Settings(model=tiny)
+    backend = InProcess(settings)
+    with TestClient(create_app(backend, settings)) as caller:
+        assert caller.get("/health").status_code == 200
+        backend._batcher._answer = sys.exit
+        backend._batcher.submit([Exchange("a")])
+        backend._batcher._thread.join(10)
+        answer = caller.get("/health")
+        assert (answer.status_code, answer.json()["status"][:32]) == (503, "the thread that judges has ended")
+        assert caller.post("/v1/moderations", json={"input": "a"}).status_code == 503
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if not name.startswith("huge")])
@@ -246,3 +278,12 @@ def test_a_backend_that_fails_is_a_bad_gateway(tiny):
         with pytest.raises(openai.InternalServerError) as refused:
             client_of(url).moderations.create(input="a")
         assert refused.value.status_code == 502
+
+
+def test_what_the_backend_refuses_is_the_callers_mistake(tiny):
+    with (
+        serving(lambda request, nth: Say(status=400)) as backend,
+        served(tiny, backend_url=backend.url) as (url, _),
+        pytest.raises(openai.BadRequestError, match=r"the backend refused the request: .*scripted 400"),
+    ):
+        client_of(url).moderations.create(input="a")

@@ -31,9 +31,11 @@ INSTRUCTION = (
 )
 
 _WORDS = {"harmful": Label.HARMFUL, "unharmful": Label.UNHARMFUL, "none": Label.UNHARMFUL}
+# A request is always there to be judged: None is no label of it.
 # ASCII: without it, ignoring case equates s with the long s (U+017F) and finds names that no task has.
 _LINE = re.compile(
-    r"^[ \t]*(request|response)[ \t]*:[ \t]*(harmful|unharmful|none)[ \t]*$", re.ASCII | re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*(request(?![ \t]*:[ \t]*none)|response)[ \t]*:[ \t]*(harmful|unharmful|none)[ \t]*$",
+    re.ASCII | re.IGNORECASE | re.MULTILINE,
 )
 # [^\S\n]* stops at the first line break: \s*\n\s* could split a run of them anywhere, in quadratic time.
 _BODY = re.compile(r"\s*Answers:[^\S\n]*\n\s*Request: (harmful|unharmful)[^\S\n]*\n\s*Response: (harmful|unharmful)\s*")

@@ -50,13 +50,18 @@ def _published(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
         for task in by_task:
             if benchmark := benchmarks.match(source, task):
                 rows = sorted(benchmarks.others(benchmark).items(), key=lambda row: -row[1][0])[:PUBLISHED_ROWS]
-                own = {model: _own(result, source, task) for model, result in evaluations.items()}
-                tables.append({"benchmark": benchmark, "n": by_task[task].n, "own": own, "rows": rows})
+                own = {model: _own(result, source, benchmark) for model, result in evaluations.items()}
+                metric = benchmarks.METRICS[benchmark.metric]
+                tables.append(
+                    {"benchmark": benchmark, "metric": metric, "n": by_task[task].n, "own": own, "rows": rows}
+                )
     return tables
 
 
-def _own(result: Evaluation, source: str, task: Task) -> tuple[float | None, Any]:
-    return result.by_source[source][task].f1, result.source_intervals[source][task]
+def _own(result: Evaluation, source: str, benchmark: benchmarks.Benchmark) -> tuple[float | None, Any]:
+    task, is_f1 = benchmark.task, benchmark.metric == "f1"
+    interval = result.source_intervals[source][task] if is_f1 else None
+    return getattr(result.by_source[source][task], benchmark.metric), interval
 
 
 def _calibrations(judged: list[Judged], result: Evaluation) -> dict[Task, Calibration]:

@@ -33,7 +33,8 @@ def read(path: Path, adapter: str, task: Task | None = None, source: str | None 
     measured, judged = found.pop(), []
     for number, row in enumerate(rows):
         text = row["predict"]
-        outcome = reader([text])
+        # Guards that are asked twice are asked about the prompt first, and a reply does not say what it is about.
+        outcome = reader([text] if measured is Task.PROMPT else [text, text])
         if isinstance(outcome, Verdict) and measured not in outcome.labels:
             outcome = ParseFailure(FailureReason.MISSING_LABEL, outcome.reasoning)
         sample = _sample(f"{path.stem}-{number:05d}", source or path.stem, row["prompt"])

@@ -17,7 +17,7 @@ from gr_vl.data import io
 from gr_vl.errors import DataError
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
-from gr_vl.schema import Modality, Sample
+from gr_vl.schema import Modality, Sample, Task
 
 STAGES = ("data", "base", "subset", "sft", "mine", "concat", "pairs", "pairs_ensemble", "dpo", "rl", "rl_eco", "eval")
 """Stages in order."""
@@ -140,14 +140,15 @@ def corpus_of(run: Path, split: str) -> Path:
 
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
-    columns = ["prompt", "response", "prompt_label", "response_label", "images.list.element.path"]
+    labels = [f"{task}_label" for task in Task]
+    columns = ["prompt", "response", *labels, "images.list.element.path"]
     counts: CorpusCounts = {}
     for batch in pq.ParquetFile(path).iter_batches(columns=columns):
         for row in batch.to_pylist():
             bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
             counter = counts.setdefault(bare.modality, Counter())
             counter["samples"] += 1
-            counter.update(f"{name} {row[name]}" for name in ("prompt_label", "response_label") if row[name])
+            counter.update(f"{name} {row[name]}" for name in labels if row[name])
     return {modality: counts[modality] for modality in Modality if modality in counts}
 
 

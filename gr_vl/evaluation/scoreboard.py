@@ -64,7 +64,11 @@ def _row(result: Evaluation, rule: str, task: Task) -> dict[str, Any]:
 def _published(result: Evaluation, task: Task) -> dict[str, Any]:
     found = {source: benchmarks.match(source, task) for source in result.by_source}
     return {
-        item.name: {"own": result.by_source[source][task].f1, "rows": benchmarks.others(item)}
+        item.name: {
+            "metric": item.metric,
+            "own": getattr(result.by_source[source][task], item.metric),
+            "rows": benchmarks.others(item),
+        }
         for source, item in found.items()
         if item is not None
     }
@@ -88,10 +92,11 @@ def _scores(tasks: dict[Task, Any]) -> Table:
 def _beside(task: Task, benchmark: str, published: dict[str, Any]) -> Table:
     own = published["own"]
     table = Table(box=None, pad_edge=False, header_style="dim", title=f"{benchmark}, {task}", title_justify="left")
-    table.add_column("published guard")
-    for column in ("F1", "this - published"):
+    table.add_column("guard")
+    for column in (benchmarks.METRICS[published["metric"]], "this - published"):
         table.add_column(column, justify="right")
     table.add_column("paper", style="dim")
+    table.add_row("this", percent(own), "", "")
     for guard, (f1, paper) in sorted(published["rows"].items(), key=lambda item: -item[1][0]):
         table.add_row(guard, f"{f1:.2f}", "-" if own is None else f"{100 * own - f1:+.2f}", paper)
     return table

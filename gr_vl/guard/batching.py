@@ -12,6 +12,9 @@ from gr_vl.guard.moderation import Exchange, Moderation, Outcome
 Waiting = tuple[Exchange, "Future[Moderation]"]
 
 
+DEAD = "the thread that judges has ended; start the process again, its log says why"
+
+
 class BusyError(Exception):
     """The queue has no room. `retry_after` is in seconds."""
 
@@ -43,16 +46,23 @@ class Batcher:
         """Exchanges that no batch has taken yet."""
         return len(self._queue)
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a thread that answers."""
+        return self._thread.is_alive()
+
     def submit(self, exchanges: Sequence[Exchange]) -> list["Future[Moderation]"]:
         """A future for each exchange; a future holds DataError where its exchange cannot be judged.
 
-        Raises BusyError when there is no room for all of them, ClosedError after `close`. A future that is cancelled
-        before its batch begins costs nothing.
+        Raises BusyError when there is no room for all of them, ClosedError after `close` or the thread's end. A future
+        that is cancelled before its batch begins costs nothing.
         """
         futures: list[Future[Moderation]] = [Future() for _ in exchanges]
         with self._ready:
             if self._closed:
                 raise ClosedError("shutting down")
+            if not self.alive:
+                raise ClosedError(DEAD)
             if self._limit is not None and len(self._queue) + len(exchanges) > self._limit:
                 raise BusyError(max(1, math.ceil(len(self._queue) * self._seconds)))
             self._queue.extend(zip(exchanges, futures, strict=True))

@@ -1,5 +1,6 @@
 """A model that judges batches of encoded exchanges. The only part of the guard that computes."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Moderation, Question, Written, judged
 from gr_vl.guard.scoring import Place, PlacesByTasks, normalised, walk
 from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
+from gr_vl.schema import Task
 
 Batch = dict[str, torch.Tensor]
 
@@ -69,6 +71,23 @@ class Judge:
             written = Written(dialect.answer(labels), True, len(prompt.ids), tokens, seconds)
             found.append(judged(dialect, question, written, {place.task: score for place, score in way.items()}))
         return found
+
+    def scored(
+        self, questions: Sequence[Question], encoded: Sequence[Encoded], texts: Sequence[str]
+    ) -> list[dict[Task, float]]:
+        """The scores of answers that were written earlier, tokenised anew; none where one holds no verdict.
+
+        A score that is no finite number is left out.
+        """
+        places = [
+            list(self._places[question.stated].of(self._tokenizer(text, add_special_tokens=False)["input_ids"], text))
+            for question, text in zip(questions, texts, strict=True)
+        ]
+        scores = self._scores(self._batch(encoded), places)
+        return [
+            {place.task: score for place, score in zip(ways, row, strict=True) if math.isfinite(score)}
+            for ways, row in zip(places, scores, strict=True)
+        ]
 
     def _batch(self, encoded: Sequence[Encoded]) -> Batch:
         batch = collate(encoded, self._tokenizer.pad_token_id, self.model.config.image_token_id)

@@ -18,6 +18,7 @@ from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import Batcher
 from gr_vl.guard.judge import Judge
 from gr_vl.guard.moderation import Exchange, Moderation, Outcome, Question, joined, questions
+from gr_vl.schema import Sample, Task
 
 Picture = bytes | Image.Image | str | Path
 
@@ -114,6 +115,22 @@ class Guard:
         """For each exchange its judgement, or why there is none: one bad picture spoils nothing but itself."""
         with self._lock:  # a fast tokenizer serves one thread at a time
             return self._outcomes(exchanges)
+
+    def scored(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[dict[Task, float]]:
+        """The scores of the labels that answers state which were written earlier, one answer to each sample.
+
+        A sample is one question, that about its response where a dialect asks several. Raises DataError when an image
+        is damaged.
+        """
+        found: list[dict[Task, float]] = []
+        with self._lock:
+            for start in range(0, len(samples), self.batch_size):
+                batch = samples[start : start + self.batch_size]
+                stated = [self.encoder.dialect.questions(sample)[-1][1] for sample in batch]
+                asked = [Question(sample, tasks, tasks) for sample, tasks in zip(batch, stated, strict=True)]
+                encoded = [self.encoder.prompt(sample) for sample in batch]
+                found += self._judge.scored(asked, encoded, texts[start : start + self.batch_size])
+        return found
 
     def _outcomes(self, exchanges: Sequence[Exchange]) -> list[Outcome]:
         found: dict[int, Outcome] = {}

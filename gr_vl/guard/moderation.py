@@ -1,6 +1,7 @@
 """What a guard in use is asked and what it answers. An answer that cannot be read counts as harmful."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from gr_vl.data import images
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
-from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task
+from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 MAX_IMAGES = 16
 MAX_CHARACTERS = 400_000
@@ -132,13 +133,21 @@ Outcome = Moderation | DataError
 
 
 def judged(dialect: Dialect, question: Question, written: Written, scores: Mapping[Task, float]) -> Moderation:
-    """What an answer says to a question. It fails closed: without a verdict, every label is its task's positive one."""
+    """What an answer says to a question. It fails closed: every label is its task's positive one without a verdict,
+    where it says None of what is there to be judged, and where a score is no finite number."""
     tasks, verdict = question.tasks, dialect.parse(written.text)
-    if isinstance(verdict, ParseFailure):
-        worst = {task: task.positive for task in tasks}
-        return Moderation(worst, dict.fromkeys(tasks, 1.0), verdict.reasoning, verdict.reason, written)
-    labels = {task: verdict.labels[task] for task in tasks}
-    return Moderation(labels, {task: scores[task] for task in tasks}, verdict.reasoning, None, written)
+    if isinstance(verdict, Verdict) and all(map(math.isfinite, scores.values())) and _says(dialect, tasks, written):
+        labels = {task: verdict.labels[task] for task in tasks}
+        return Moderation(labels, {task: scores[task] for task in tasks}, verdict.reasoning, None, written)
+    worst = {task: task.positive for task in tasks}
+    reason = verdict.reason if isinstance(verdict, ParseFailure) else FailureReason.MISSING_LABEL
+    return Moderation(worst, dict.fromkeys(tasks, 1.0), verdict.reasoning, reason, written)
+
+
+def _says(dialect: Dialect, tasks: Sequence[Task], written: Written) -> bool:
+    """Whether an answer with a verdict states a label of each task, and not None, which a dialect may read as one."""
+    places = dialect.places(written.text)
+    return all(written.text[slice(*places[task])].lower() != "none" for task in tasks)
 
 
 def joined(parts: Sequence[Moderation]) -> Moderation:

@@ -29,8 +29,8 @@ class Place:
     """The positive label first."""
 
     def likelier(self, score: float) -> Label:
-        """The label that has this much of the probability or more; a tie is the positive one."""
-        return self.task.positive if score >= 0.5 else self.task.positive.opposite
+        """The label that has this much of the probability or more; a tie, or no number, is the positive one."""
+        return self.task.positive.opposite if score < 0.5 else self.task.positive
 
     def continuations(self, prompt: int) -> list[Continuation]:
         """What to ask a model for, in the order of `choices`."""
@@ -38,7 +38,7 @@ class Place:
 
 
 def normalised(log_probs: Sequence[float]) -> float:
-    """The share of the first of two log-probabilities, in [0, 1].
+    """The share of the first of two log-probabilities, in [0, 1]; not a number where the model computed none.
 
     >>> round(normalised([math.log(0.3), math.log(0.1)]), 6)
     0.75

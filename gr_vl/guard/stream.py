@@ -15,6 +15,8 @@ MAX_LINE = 64 * 2**20
 FIELDS = ("id", "prompt", "images", "response", "think", "policy")
 
 Line = tuple[int, bytes]
+End = DataError | None
+"""What comes after the last line: nothing, or why there is no other."""
 
 
 def moderate_lines(
@@ -30,7 +32,7 @@ def moderate_lines(
 
     A line has prompt, response, think, policy and images: a list of data URLs, or of paths below `image_root`. Lines
     that are there are answered together; the first of a slow source does not wait for others. `policy` is that of the
-    lines without one.
+    lines without one. Raises DataError when the source cannot be read to its end, after the results of what was read.
     """
     for lines in _batches(source, batch_size):
         rows = [_read(number, line, think, image_root, policy) for number, line in lines]
@@ -86,20 +88,22 @@ def _picture(item: Any, root: Path | None) -> bytes:
 
 
 def _batches(source: BinaryIO, size: int) -> Iterator[list[Line]]:
-    lines: queue.Queue[Line | None] = queue.Queue(maxsize=4 * size)
+    lines: queue.Queue[Line | End] = queue.Queue(maxsize=4 * size)
     threading.Thread(target=_feed, args=(source, lines), daemon=True).start()
-    while (line := lines.get()) is not None:
-        batch = [line]
-        while len(batch) < size and not lines.empty():
-            if (line := lines.get()) is None:
-                yield batch
-                return
-            batch.append(line)
+    item = lines.get()
+    while isinstance(item, tuple):
+        batch = [item]
+        while len(batch) < size and not lines.empty() and isinstance(item := lines.get(), tuple):
+            batch.append(item)
         yield batch
+        if isinstance(item, tuple):
+            item = lines.get()
+    if item is not None:
+        raise item
 
 
-def _feed(source: BinaryIO, lines: "queue.Queue[Line | None]") -> None:
-    number = 0
+def _feed(source: BinaryIO, lines: "queue.Queue[Line | End]") -> None:
+    number, end = 0, None
     try:
         while line := source.readline(MAX_LINE + 1):
             number += 1
@@ -107,5 +111,7 @@ def _feed(source: BinaryIO, lines: "queue.Queue[Line | None]") -> None:
                 pass
             if line.strip():
                 lines.put((number, line))
+    except Exception as error:
+        end = DataError(f"input: cannot be read after line {number} ({error!r}); the rest is not judged, send it again")
     finally:
-        lines.put(None)
+        lines.put(end)

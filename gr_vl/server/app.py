@@ -45,6 +45,7 @@ class Service:
     async def chat(self, request: Request) -> JSONResponse:
         """POST /v1/chat/completions: what the guard writes about an exchange, in its own dialect."""
         body = ChatBody.model_validate_json(await request.body())
+        body.check_length(self._settings.max_tokens)
         parts, response = body.exchange()
         [judged] = await self._judge([await self._exchange(parts, response, body)])
         written = judged.written
@@ -68,8 +69,10 @@ class Service:
         return JSONResponse({"object": "list", "data": [model]})
 
     async def health(self) -> JSONResponse:
-        """GET /health: that the server takes requests."""
-        return JSONResponse({"status": "ok", "model": self.name, "waiting": self.backend.waiting})
+        """GET /health: that the server can judge, or 503 and why it cannot."""
+        trouble = self.backend.trouble
+        found = {"status": trouble or "ok", "model": self.name, "waiting": self.backend.waiting}
+        return JSONResponse(found, 503 if trouble else 200)
 
     async def metrics(self) -> PlainTextResponse:
         """GET /metrics."""

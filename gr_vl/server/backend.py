@@ -15,7 +15,7 @@ from gr_vl.data import images
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
 from gr_vl.guard import folder as folders
-from gr_vl.guard.batching import Batcher, BusyError
+from gr_vl.guard.batching import DEAD, Batcher, BusyError
 from gr_vl.guard.moderation import Exchange, Moderation, Question, Written, joined, judged, questions
 from gr_vl.guard.scoring import Place, PlacesByTasks, normalised
 from gr_vl.schema import ParseFailure, Task
@@ -32,6 +32,11 @@ class Backend(Protocol):
     @property
     def waiting(self) -> int:
         """Exchanges that nobody works on yet."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be judged, or None."""
         ...
 
     async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
@@ -56,6 +61,11 @@ class InProcess:
     def waiting(self) -> int:
         """Exchanges in the queue."""
         return self._batcher.waiting
+
+    @property
+    def trouble(self) -> str | None:
+        """That the thread is dead."""
+        return None if self._batcher.alive else DEAD
 
     async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
         """Judge them in whatever batches they come into. Those of a caller who is gone leave the queue."""
@@ -97,6 +107,11 @@ class Remote:
         """Exchanges that the other server has not answered."""
         return self._running
 
+    @property
+    def trouble(self) -> str | None:
+        """Nothing here: the other server has a health of its own."""
+        return None
+
     async def moderate(self, exchanges: Sequence[Exchange]) -> list[Moderation]:
         """One request there for each question that the dialect has about an exchange."""
         if not all(exchange.think for exchange in exchanges):
@@ -131,6 +146,8 @@ class Remote:
             )
             choice = completion.choices[0]
             text = choice.message.content or ""
+        except openai.BadRequestError as error:
+            raise DataError(f"the backend refused the request: {error.message[:300]}") from None
         except (openai.OpenAIError, AttributeError, IndexError, TypeError) as error:
             raise BackendError(f"the backend gave no completion ({type(error).__name__})") from None
         usage = completion.usage

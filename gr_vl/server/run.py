@@ -6,6 +6,7 @@ import uvicorn
 
 from gr_vl.server.app import create_app
 from gr_vl.server.backend import Backend, InProcess, Remote
+from gr_vl.server.connection import bound
 from gr_vl.server.settings import Settings
 
 KEEP_ALIVE = 5
@@ -24,7 +25,7 @@ def make_server(settings: Settings) -> uvicorn.Server:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=settings.grace,
         server_header=False,
-        http="h11",
+        http=bound(settings),
     )
     return uvicorn.Server(config)
 

@@ -69,16 +69,43 @@ class Message(_Body):
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else self.content
 
 
+Zero = Annotated[float, Field(ge=0, le=0)] | Annotated[int, Field(ge=0, le=0)] | None
+"""A number that a client may send as long as it changes nothing."""
+
+
+class TextFormat(_Body):
+    """A format that asks for nothing."""
+
+    type: Literal["text"]
+
+
 class ChatBody(_Body):
     """`/v1/chat/completions`: the exchange to judge, a user's message and, if there was one, the assistant's."""
 
     messages: list[Message] = Field(min_length=1, max_length=2)
     stream: Literal[False] | None = None
     n: Literal[1] | None = None
-    temperature: Annotated[float, Field(ge=0, le=0)] | Annotated[int, Field(ge=0, le=0)] | None = None
+    temperature: Zero = None
+    frequency_penalty: Zero = None
+    presence_penalty: Zero = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    response_format: TextFormat | None = None
+    stop: None = None
     tools: None = None
+    functions: None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     think: bool = True
     policy: str | None = None
+
+    def check_length(self, limit: int) -> None:
+        """DataError when the caller wants fewer tokens than the server's own limit: its answers are not cut."""
+        for name in ("max_tokens", "max_completion_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < limit:
+                raise DataError(f"{name}: {value} is below this server's {limit}, which holds for all; leave it out")
 
     def exchange(self) -> tuple[list[Part], str | None]:
         """The user's parts and the assistant's text. Raises DataError when the roles are others."""

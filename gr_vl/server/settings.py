@@ -27,18 +27,21 @@ class Settings:
     max_body_mb: float = 32.0
     max_total_mb: float = 256.0
     """Bodies of all requests in progress together."""
+    max_connections: int = 512
+    """Open at once, whatever they do; each holds a file, and systems give a process 1,024 by default."""
     max_items: int = 32
     queue: int = 64
     """Exchanges that wait at most; over it, 429."""
     batch_size: int = 16
     max_tokens: int = 1024
     timeout: float = 60.0
-    """Seconds, from the first byte of a request to its answer."""
+    """Seconds for the head of a request, and again from there to its answer."""
     grace: int = 30
     """Seconds that requests in progress get after SIGTERM."""
 
     def __post_init__(self) -> None:
-        for name in ("max_body_mb", "max_total_mb", "max_items", "queue", "batch_size", "max_tokens", "timeout"):
+        sizes = ("max_body_mb", "max_total_mb", "max_connections", "max_items", "queue", "batch_size", "max_tokens")
+        for name in (*sizes, "timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"--{name.replace('_', '-')}={getattr(self, name)}: must be positive")
         if self.max_items > self.queue:

@@ -11,7 +11,10 @@ from gr_vl.stages.serve import serve
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write each model's answers and return its scores."""
+    """Write each model's answers and return its F1."""
+    from gr_vl.guard.model import Guard
+    from gr_vl.guard.rescoring import rescore
+
     settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
     generator, request, kept = serve(config, folder)
     samples = io.read(kept.path)[: config.gr_vl.generation.samples]
@@ -20,7 +23,11 @@ def run(config: DictConfig) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))
-        answered = generator.answers(samples, len(samples), request, folder / name / f"{settings.split}.jsonl", name)
+        out = folder / name / f"{settings.split}.jsonl"
+        answered = generator.answers(samples, len(samples), request, out, name)
         answers = [answer for _, given in answered for answer in given]
         scores[name] = evaluate(samples, answers, dialect=config.gr_vl.dialect).summary()
+        if settings.scores:
+            guard = Guard.from_pretrained(path, device=config.gr_vl.device, dialect=config.gr_vl.dialect)
+            rescore(guard, samples, out, f"{name}: scores")
     return {"scores": scores, "quarantined": kept.quarantined}

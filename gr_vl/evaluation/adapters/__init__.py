@@ -17,7 +17,7 @@ from gr_vl.evaluation.adapters.llama_guard import LlamaGuard
 from gr_vl.evaluation.adapters.qwen3guard import Qwen3Guard
 from gr_vl.evaluation.adapters.shieldgemma2 import ShieldGemma2
 from gr_vl.evaluation.adapters.wildguard import WildGuard
-from gr_vl.schema import ParseFailure, Sample, Verdict
+from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
 
 __all__ = ["Adapter", "Call", "Reader", "get", "reader"]
 
@@ -31,6 +31,10 @@ _PEERS: dict[str, Adapter] = {
 }
 
 
+_EXCHANGE = Sample("", "", "", "")
+"""Poses every question, in the order in which those of any sample come."""
+
+
 @dataclass(frozen=True)
 class Ours:
     """A dialect as an adapter."""
@@ -38,12 +42,24 @@ class Ours:
     dialect: Dialect
 
     def calls(self, sample: Sample) -> list[Call]:
-        """The dialect's one request."""
-        return [Call(self.dialect.messages(sample), sample.images)]
+        """One request for each of the dialect's questions."""
+        asked = [question for question, _ in self.dialect.questions(sample)]
+        return [Call(self.dialect.messages(question), question.images) for question in asked]
 
     def read(self, texts: Sequence[str]) -> Verdict | ParseFailure:
-        """The dialect's verdict."""
-        return self.dialect.parse(texts[0]) if texts else NOT_JUDGED
+        """The labels that each reply settles; the first reply without a verdict leaves the whole without one."""
+        labels: dict[Task, Label] = {}
+        outcomes = [self.dialect.parse(text) for text in texts]
+        for outcome, (_, settled) in zip(outcomes, self.dialect.questions(_EXCHANGE), strict=False):
+            if isinstance(outcome, ParseFailure):
+                return outcome
+            labels |= {task: outcome.labels[task] for task in settled}
+        if not labels:
+            return NOT_JUDGED
+        verdicts = [outcome for outcome in outcomes if isinstance(outcome, Verdict)]
+        reasoning = "\n\n".join(verdict.reasoning for verdict in verdicts)
+        well_formed, sectioned = (all(getattr(v, name) for v in verdicts) for name in ("well_formed", "sectioned"))
+        return Verdict(labels, reasoning, well_formed, sectioned)
 
 
 def get(name: str) -> Adapter:

@@ -17,6 +17,9 @@ from gr_vl.errors import ConfigError
 from gr_vl.evaluation.metrics.confusion import weighted_mean
 from gr_vl.schema import Modality, Task
 
+METRICS = {"f1": "F1", "false_positive_rate": "False alarms", "recall": "Recall"}
+"""What benchmarks report first, by its name in `Confusion`, and how a person calls it."""
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -28,7 +31,7 @@ class Benchmark:
     n: int
     """Samples, as the papers weight them."""
     metric: str
-    """What is reported first: f1, false_positive_rate or recall."""
+    """What is reported first, one of `METRICS`."""
     source: str
     positive: int | None = None
     """Samples of the positive class in the released file; None when nobody counted."""

@@ -2,8 +2,8 @@
 
 from gr_vl.evaluation.metrics.bootstrap import Estimate, Interval
 from gr_vl.evaluation.metrics.calibration import Calibration, calibration
-from gr_vl.evaluation.metrics.confusion import Confusion, plain_mean, weighted_mean
-from gr_vl.evaluation.metrics.evaluation import MEAN, UNPARSABLE, Averages, Evaluation, evaluate, score
+from gr_vl.evaluation.metrics.confusion import UNPARSABLE, Confusion, plain_mean, weighted_mean
+from gr_vl.evaluation.metrics.evaluation import MEAN, Averages, Evaluation, evaluate, score
 from gr_vl.evaluation.metrics.judged import Judged, Parser, judge, tasks_of
 from gr_vl.evaluation.metrics.paired import Paired, compare, difference_interval
 

@@ -11,6 +11,8 @@ from gr_vl.evaluation.metrics.judged import Judged
 from gr_vl.schema import Task
 
 Cells = NDArray[np.int64]
+UNPARSABLE = ("wrong", "drop")
+"""The rules for what an answer does not state: it counts as the opposite of the truth, or not at all."""
 
 
 class Cell(IntEnum):
@@ -87,13 +89,10 @@ def plain_mean(values: Sequence[float | None]) -> float | None:
     return weighted_mean(values, [1.0] * len(values))
 
 
-def cell(item: Judged, task: Task) -> Cell:
-    """Where the answer falls; an unparsable one counts as the opposite of the truth."""
-    truth = item.truth.get(task)
-    if truth is None:
-        return Cell.UNSCORED
-    said = truth.opposite if item.failed else item.said.get(task)
-    if said is None:
+def cell(item: Judged, task: Task, unparsable: str) -> Cell:
+    """Where the answer falls under a rule of `UNPARSABLE`, whether it holds no verdict or one without this task."""
+    truth, said = item.truth.get(task), item.said.get(task)
+    if truth is None or (said is None and unparsable == "drop"):
         return Cell.UNSCORED
     if truth is task.positive:
         return Cell.TP if said is truth else Cell.FN

@@ -1,7 +1,7 @@
 """Everything that is measured on one guard and one corpus.
 
 A task is measured where its label is known: PROMPT everywhere, the others only where there is a response to judge. An
-answer that cannot be parsed counts as the opposite of the truth (`wrong`) or not at all (`drop`): both are computed,
+answer that does not state it counts as the opposite of the truth (`wrong`) or not at all (`drop`): both are computed,
 and it is always counted in a rate of its own. Without a positive sample F1 says nothing: it is None and is left out of
 every average.
 
@@ -18,12 +18,11 @@ import numpy as np
 
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.evaluation.metrics.bootstrap import Estimate, Interval, Values
-from gr_vl.evaluation.metrics.confusion import Confusion, counted, plain_mean, weighted_mean
+from gr_vl.evaluation.metrics.confusion import UNPARSABLE, Confusion, counted, plain_mean, weighted_mean
 from gr_vl.evaluation.metrics.judged import Judged, Parser, judge
 from gr_vl.evaluation.metrics.table import Table, cells_of, mean_of
-from gr_vl.schema import Answer, FailureReason, Modality, ParseFailure, Sample, Task
+from gr_vl.schema import Answer, FailureReason, Modality, Sample, Task
 
-UNPARSABLE = ("wrong", "drop")
 MEAN = "mean"
 """The row of `Evaluation.f1` that averages the tasks."""
 
@@ -54,7 +53,7 @@ class Evaluation:
     modality_intervals: Mapping[Modality, Intervals]
     source_intervals: Mapping[str, Intervals]
     failures: Mapping[FailureReason, int]
-    """How many answers could not be parsed, by reason."""
+    """How many answers hold no verdict, or none on a measured task (`missing_label`), by reason."""
     n: int
     """Samples, whether or not a label of them is known."""
     not_well_formed: float
@@ -72,7 +71,7 @@ class Evaluation:
 
     @property
     def parse_failure_rate(self) -> float:
-        """Share of answers without a verdict."""
+        """Share of answers that leave a measured task without a verdict."""
         return sum(self.failures.values()) / self.n
 
     def average(self, task: Task) -> tuple[float | None, float | None]:
@@ -112,7 +111,7 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
         raise DataError("there is no sample to measure; choose a split that holds some")
     table = Table(judged, seed)
     averages = {rule: _averages(table, rule) for rule in UNPARSABLE}
-    failures = Counter(item.outcome.reason for item in judged if isinstance(item.outcome, ParseFailure))
+    failures = Counter(reason for item in judged if (reason := item.failure(table.tasks)) is not None)
     return Evaluation(
         tasks=table.tasks,
         overall=_scores(judged, table.tasks, unparsable),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gr_vl import dialects
 from gr_vl.errors import DataError
-from gr_vl.schema import Answer, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import Answer, FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 Parser = Callable[[str], Verdict | ParseFailure]
 
@@ -33,6 +33,13 @@ class Judged:
     def failed(self) -> bool:
         """Whether the answer holds no verdict."""
         return isinstance(self.outcome, ParseFailure)
+
+    def failure(self, tasks: Iterable[Task]) -> FailureReason | None:
+        """Why the answer leaves one of these tasks, if it is measured, without a verdict; None when it leaves none."""
+        if isinstance(self.outcome, ParseFailure):
+            return self.outcome.reason
+        left = set(tasks) & self.truth.keys() - self.said.keys()
+        return FailureReason.MISSING_LABEL if left else None
 
     @property
     def right(self) -> bool:

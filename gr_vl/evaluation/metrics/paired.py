@@ -69,7 +69,8 @@ def _both(
 ) -> tuple[tuple[Task, ...], Cells, Cells]:
     if [_identity(item) for item in judged] != [_identity(item) for item in reference]:
         raise DataError("two guards answered different samples; evaluate both on the same split")
-    tasks = tasks_of(judged)
+    stated = tasks_of(reference)
+    tasks = tuple(task for task in tasks_of(judged) if task in stated)
     return tasks, cells_of(judged, tasks, unparsable), cells_of(reference, tasks, unparsable)
 
 

@@ -7,21 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gr_vl.evaluation.metrics.bootstrap import Bootstrap, Values
-from gr_vl.evaluation.metrics.confusion import Cell, Cells, cell
+from gr_vl.evaluation.metrics.confusion import UNPARSABLE, Cell, Cells, cell
 from gr_vl.evaluation.metrics.judged import Judged, tasks_of
 from gr_vl.schema import Modality, Task
 
 Mask = NDArray[np.bool_]
-_SOURCE, _MODALITY, _FAILED, _CELLS = range(4)  # columns; from _CELLS on, one for each task
+_SOURCE, _MODALITY, _CELLS = range(3)  # columns; from _CELLS on, one for each rule and task
 
 
 def cells_of(judged: Sequence[Judged], tasks: Sequence[Task], unparsable: str) -> Cells:
     """A row a sample and a column a task: where the answer falls."""
-    dropped = [unparsable == "drop" and item.failed for item in judged]
-    rows = [
-        [Cell.UNSCORED if drop else cell(item, task) for task in tasks]
-        for item, drop in zip(judged, dropped, strict=True)
-    ]
+    rows = [[cell(item, task, unparsable) for task in tasks] for item in judged]
     return np.array(rows, dtype=np.int64).reshape(len(judged), len(tasks))
 
 
@@ -48,8 +44,9 @@ class Table:
         self.sources = sorted({item.sample.source for item in judged})
         self.modalities = sorted({item.sample.modality for item in judged})
         places = {source: index for index, source in enumerate(self.sources)}
-        groups = [[places[i.sample.source], self.modalities.index(i.sample.modality), i.failed] for i in judged]
-        self.bootstrap = Bootstrap(np.hstack([np.array(groups), cells_of(judged, self.tasks, "wrong")]), seed)
+        groups = [[places[i.sample.source], self.modalities.index(i.sample.modality)] for i in judged]
+        cells = [cells_of(judged, self.tasks, rule) for rule in UNPARSABLE]
+        self.bootstrap = Bootstrap(np.hstack([np.array(groups), *cells]), seed)
         self._kinds = self.bootstrap.kinds
 
     def part(self, *, source: str | None = None, modality: Modality | None = None) -> Mask:
@@ -73,5 +70,6 @@ class Table:
         return mean_of([self.f1(task, rule, part) for part in parts], weights if weighted else None)
 
     def _places(self, task: Task, rule: str) -> Cells:
-        places: Cells = self._kinds[:, _CELLS + self.tasks.index(task)]
-        return np.where(self._kinds[:, _FAILED] == 1, Cell.UNSCORED, places) if rule == "drop" else places
+        first = _CELLS + len(self.tasks) * UNPARSABLE.index(rule)
+        places: Cells = self._kinds[:, first + self.tasks.index(task)]
+        return places

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from gr_vl.cli import app
 from gr_vl.data import images, io, measured
+from gr_vl.data.build import workers
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.build.validate import Finding, Report, validate
 from gr_vl.errors import ConfigError, DataError
@@ -40,6 +41,8 @@ def write_rows(path, *changes):
         pytest.param({"prompt": None}, "prompt", "neither text nor image", id="without a request"),
         pytest.param({"response": "x" * 1_000_001}, "response", "more than 1,000,000 characters", id="a megabyte"),
         pytest.param({"prompt_label": "maybe"}, "prompt_label", "unknown label", id="with a third label"),
+        pytest.param({"prompt_label": "refusal"}, "prompt_label", "unknown label", id="with another task's label"),
+        pytest.param({"refusal_label": "harmful"}, "refusal_label", "unknown label", id="harmful as a refusal"),
         pytest.param({"taught_response_label": ""}, "taught_response_label", "unknown label", id="with an empty label"),
         pytest.param({"prompt_label": None}, "prompt_label", "no label", id="without labels"),
         pytest.param({"response_label": "harmful"}, "response_label", "label of a missing response", id="no response"),
@@ -75,6 +78,19 @@ def test_rows_are_counted_across_batches_and_copies_are_told(tmp_path):
     io.write(tmp_path / "c.parquet", rows)
     report = checked(tmp_path / "c.parquet", processes=2)
     assert (report.rows, report.repeated, [found.row for found in report.findings]) == (100, 9, [99])
+
+
+def test_an_unknown_label_is_told_its_own_tasks_words(tmp_path):
+    (found,) = checked(write_rows(tmp_path / "c.parquet", {"refusal_label": "maybe"})).findings
+    assert (found.value, found.fix) == ("'maybe'", "write refusal or compliance")
+
+
+def test_work_that_stops_is_not_the_end_of_the_jobs():
+    def work(job):
+        return next(iter(())) if job == 1 else job
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(workers.worked([0, 1, 2], work, 1))
 
 
 def test_a_file_that_ends_early_is_named(tmp_path):

@@ -46,8 +46,17 @@ def to_row(sample: Sample) -> dict[str, Any]:
     return row
 
 
+class UnknownLabel(ValueError):
+    """A label that is none of its task's words."""
+
+    def __init__(self, field: str, word: str, task: Task) -> None:
+        self.field, self.word = field, word
+        self.fix = f"write {task.positive} or {task.positive.opposite}"
+        super().__init__(f"{field}: {word!r} is no label of the task {task}; {self.fix}")
+
+
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of its task's words."""
+    """A row of `SCHEMA` as a sample. Raises UnknownLabel when a label is none of its task's words."""
     return Sample(
         id=row["id"],
         source=row["source"],
@@ -62,8 +71,15 @@ def from_row(row: Mapping[str, Any]) -> Sample:
 
 
 def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
-    cells = {task: row[f"{prefix}{task}_label"] for task in Task}
-    return {task: task.label(cell) for task, cell in cells.items() if cell is not None}
+    labels = {}
+    for task in Task:
+        field = f"{prefix}{task}_label"
+        try:
+            if row[field] is not None:
+                labels[task] = task.label(row[field])
+        except ValueError:
+            raise UnknownLabel(field, row[field], task) from None
+    return labels
 
 
 class Writer:
@@ -123,7 +139,7 @@ def iterate(path: Path) -> Iterator[Sample]:
         for row in group.to_pylist():
             try:
                 yield from_row(row)
-            except ValueError as error:
+            except UnknownLabel as error:
                 raise DataError(f"{path}: row {number}: {error}") from None
             number += 1
 

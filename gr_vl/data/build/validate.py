@@ -13,7 +13,7 @@ from gr_vl.data import io, measured
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.schema import Label, Sample
+from gr_vl.schema import Sample
 
 BATCH = 64
 """Rows a job: with a megabyte of pictures each they still fit into a corner of the memory."""
@@ -131,8 +131,8 @@ def _check(number: int, row: dict[str, Any], job: Job) -> Checked:
         return Checked(number, row["id"], found)
     try:
         sample = io.from_row(row)
-    except ValueError as error:
-        found = rows.problem(_label_field(row), str(error).split("'")[1], "unknown label", "write harmful or unharmful")
+    except io.UnknownLabel as error:
+        found = rows.problem(error.field, error.word, "unknown label", error.fix)
         return Checked(number, row["id"], found)
     examined = rows.examine(sample, job.dialect)
     if isinstance(examined, rows.Problem):
@@ -150,11 +150,6 @@ def measure(sample: Sample, encoder: Any) -> Measured:
     except DataError:
         whole = None
     return Measured(prompt, encoder.visual_tokens(sample), whole)
-
-
-def _label_field(row: dict[str, Any]) -> str:
-    names: list[str] = [name for name in io.SCHEMA.names if name.endswith("_label")]
-    return next(name for name in names if row[name] not in {None, *Label})
 
 
 def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:

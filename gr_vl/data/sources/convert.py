@@ -20,16 +20,15 @@ Convert = Callable[[Row], Sample | Iterable[Sample]]
 def files(root: Path, *patterns: str) -> list[Path]:
     """The files below a folder that match each pattern, in the order of patterns and names.
 
-    A pattern is pathlib's; of several with a | between them, the first that matches anything counts. Raises DataError
-    when there is no such folder, or when nothing in it matches a pattern.
+    A pattern is pathlib's, or several with a | between them: what matches any of them matches it. Raises DataError when
+    there is no such folder, or when nothing in it matches a pattern.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the one that holds the download")
     found: dict[Path, None] = {}
     for pattern in patterns:
-        choices = (sorted(path for path in root.rglob(one) if path.is_file()) for one in pattern.split("|"))
-        paths = next((paths for paths in choices if paths), None)
-        if paths is None:
+        paths = sorted({path for one in pattern.split("|") for path in root.rglob(one) if path.is_file()})
+        if not paths:
             wanted = pattern.replace("|", " or ")
             raise DataError(f"{root}: holds no {wanted}; `gr-vl data list NAME` shows what belongs there")
         found.update(dict.fromkeys(paths))

@@ -1,5 +1,6 @@
 """From files to samples, with an account of every row: what all converters share."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,19 +21,24 @@ Convert = Callable[[Row], Sample | Iterable[Sample]]
 def files(root: Path, *patterns: str) -> list[Path]:
     """The files below a folder that match each pattern, in the order of patterns and names.
 
-    A pattern is pathlib's, or several with a | between them: what matches any of them matches it. Raises DataError when
-    there is no such folder, or when nothing in it matches a pattern.
+    A pattern is pathlib's, or several with commas between them, any of which may match. Of several with a | between
+    them, which name the same rows, the first that matches anything counts. Raises DataError when there is no such
+    folder, or when nothing in it matches a pattern.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the one that holds the download")
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = sorted({path for one in pattern.split("|") for path in root.rglob(one) if path.is_file()})
-        if not paths:
-            wanted = pattern.replace("|", " or ")
+        paths = next(filter(None, (_matching(root, names) for names in pattern.split("|"))), None)
+        if paths is None:
+            wanted = re.sub("[|,]", " or ", pattern)
             raise DataError(f"{root}: holds no {wanted}; `gr-vl data list NAME` shows what belongs there")
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _matching(root: Path, names: str) -> list[Path]:
+    return sorted({path for name in names.split(",") for path in root.rglob(name) if path.is_file()})
 
 
 def reader(

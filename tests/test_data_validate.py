@@ -75,9 +75,10 @@ def test_hostile_text_is_text(tmp_path, prompt):
 
 def test_rows_are_counted_across_batches_and_copies_are_told(tmp_path):
     rows = [make_sample(f"r{i}" if i < 99 else "", prompt=f"number {i % 90}") for i in range(100)]
+    rows.append(make_sample("r100", prompt="number 0", policy="R1: another policy"))
     io.write(tmp_path / "c.parquet", rows)
     report = checked(tmp_path / "c.parquet", processes=2)
-    assert (report.rows, report.repeated, [found.row for found in report.findings]) == (100, 9, [99])
+    assert (report.rows, report.repeated, [found.row for found in report.findings]) == (101, 9, [99])
 
 
 def test_an_unknown_label_is_told_its_own_tasks_words(tmp_path):
@@ -161,8 +162,10 @@ def test_what_was_measured_is_neither_decoded_nor_encoded_again(known, encoder, 
 
 def test_another_encoders_numbers_and_another_rows_are_not_taken(known, encoder, corpus):
     assert measured.read(known, "another") == {}
-    changed = dataclasses.replace(corpus[0], reasoning="Other.")
-    assert (changed.id, exact_key(changed)) not in measured.read(known, encoder.fingerprint)
+    found = measured.read(known, encoder.fingerprint)
+    for change in ({"reasoning": "Other."}, {"policy": "R1: other"}):
+        changed = dataclasses.replace(corpus[0], **change)
+        assert (changed.id, exact_key(changed)) not in found
 
 
 def test_a_processor_that_was_saved_anew_has_the_same_fingerprint(encoder, tmp_path):

@@ -127,7 +127,7 @@ def _inputs(items: Iterable[Ingredient]) -> dict[str, str]:
     for item in items:
         if str(item.folder) not in listed:
             files = sorted(path for path in item.folder.rglob("*") if path.is_file())
-            listed[str(item.folder)] = "".join(
-                f"{sha256(path)}  {item.folder.name}/{path.relative_to(item.folder).as_posix()}\n" for path in files
-            )
+            names = (Path(item.folder.name, path.relative_to(item.folder)).as_posix() for path in files)
+            rows = (f"{sha256(path)}  {name}\n" for path, name in zip(files, names, strict=True))
+            listed[str(item.folder)] = "".join(rows)
     return listed

@@ -86,6 +86,19 @@ def test_an_unknown_label_is_told_its_own_tasks_words(tmp_path):
     assert (found.value, found.fix) == ("'maybe'", "write refusal or compliance")
 
 
+def test_bytes_that_are_no_text_cost_their_row(tmp_path):
+    path = write_rows(tmp_path / "c.parquet", {}, {"images": [{"bytes": make_png()}]}, {})
+    text = pa.StringArray.from_buffers(3, *pa.array([b"one", b"\xff", b"three"], pa.binary()).buffers()[1:])
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index("prompt"), "prompt", text), path)
+    report = checked(path)
+    (found,) = report.findings
+    assert (report.rows, report.by_modality) == (3, {"text": 2})
+    assert (found.row, found.field, found.value, found.reason) == (1, "prompt", r"b'\xff'", "a text that is no UTF-8")
+    with pytest.raises(DataError, match=r"c\.parquet: row 1: prompt is a text that is no UTF-8"):
+        io.read(path)
+
+
 def test_work_that_stops_is_not_the_end_of_the_jobs():
     def work(job):
         return next(iter(())) if job == 1 else job

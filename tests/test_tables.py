@@ -144,10 +144,10 @@ def test_bytes_that_are_no_text(tmp_path):
     assert read(tmp_path / "x.csv") == [{"a": "x\0\ufffd"}]
     binary = pa.array([b"one", b"\xff", b"three"], pa.binary())
     text = pa.StringArray.from_buffers(3, *binary.buffers()[1:])
-    pq.write_table(pa.table({"a": text}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"n": [1, 2, 3], "a": text}), tmp_path / "x.parquet")
     found = read(tmp_path / "x.parquet")
-    assert [found[0], found[2]] == [{"a": "one"}, {"a": "three"}]
-    assert found[1].reason == "a text that is no UTF-8"
+    assert [found[0], found[2]] == [{"n": 1, "a": "one"}, {"n": 3, "a": "three"}]
+    assert (found[1].field, found[1].reason) == ("a", "a text that is no UTF-8")
 
 
 def test_a_large_array_is_never_whole_in_memory(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gr_vl.data import tables
 from gr_vl.data.text import whole
 from gr_vl.errors import DataError
 from gr_vl.schema import Label, Sample, Task
@@ -136,7 +137,9 @@ def iterate(path: Path) -> Iterator[Sample]:
     """Samples of a file, one row group at a time."""
     number = 0
     for group in opened(path).iter_batches(batch_size=READ, columns=SCHEMA.names):
-        for row in group.to_pylist():
+        for row in tables.listed(group):
+            if isinstance(row, tables.Broken):
+                raise DataError(f"{path}: row {number}: {row.field} is {row.reason}; {row.fix}")
             try:
                 yield from_row(row)
             except UnknownLabel as error:

@@ -36,6 +36,8 @@ class Broken:
     value: Any
     reason: str
     fix: str
+    field: str = ""
+    """Where the rest of the row can be read."""
 
 
 Item = Mapping[str, Any] | Broken
@@ -180,22 +182,28 @@ def _parquet(path: Path) -> Iterator[Item]:
         with pq.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False) as file:
             size = IMAGE_ROWS if "binary" in str(file.schema_arrow) else ROWS
             for batch in file.iter_batches(batch_size=size):
-                yield from _batch(batch)
+                yield from listed(batch)
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a parquet file ({str(error)[:200]}); fetch it again") from None
 
 
-def _batch(batch: Any) -> Iterator[Item]:
+def listed(batch: Any) -> Iterator[Item]:
+    """The rows of an Arrow batch, whose texts nobody has read yet."""
     try:
         yield from batch.to_pylist()
         return
     except UnicodeDecodeError:
         pass
     for number in range(batch.num_rows):
-        try:
-            yield batch.slice(number, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            yield Broken(error.object[:80], "a text that is no UTF-8", "encode it again, or leave it out")
+        cells = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                cells[name] = column[number].as_py()
+            except UnicodeDecodeError as error:
+                yield Broken(error.object[:80], "a text that is no UTF-8", "encode it again, or leave it out", name)
+                break
+        else:
+            yield cells
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Item]]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gr_vl.data import io, measured
+from gr_vl.data import io, measured, tables
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
 from gr_vl.errors import ConfigError, DataError
@@ -110,7 +110,7 @@ def validate(
 def check(job: Job) -> list[Checked]:
     """Examine, and measure, the rows of a job."""
     batch = pa.ipc.read_record_batch(pa.py_buffer(job.batch), io.SCHEMA)
-    return [_check(number, row, job) for number, row in enumerate(batch.to_pylist(), job.start)]
+    return [_check(number, row, job) for number, row in enumerate(tables.listed(batch), job.start)]
 
 
 @lru_cache
@@ -124,7 +124,9 @@ def encoder(model: Path, dialect: str) -> Any:
     return Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect))
 
 
-def _check(number: int, row: dict[str, Any], job: Job) -> Checked:
+def _check(number: int, row: tables.Item, job: Job) -> Checked:
+    if isinstance(row, tables.Broken):
+        return Checked(number, None, rows.problem(row.field, row.value, row.reason, row.fix))
     if any(image is None or image["bytes"] is None for image in row["images"] or ()):
         path = next((image["path"] for image in row["images"] if image), None)
         found = rows.problem("images", path, "image without bytes", "embed the encoded file itself")

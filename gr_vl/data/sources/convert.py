@@ -60,7 +60,7 @@ def _read(
         file = path.relative_to(root).as_posix()
         for number, item in enumerate(tables.rows(path)):
             if isinstance(item, tables.Broken):
-                yield Refused(file, number, "", shown(item.value), item.reason, item.fix)
+                yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
             elif selects is None or selects(item):
                 yield from converted(Row(item, source, root, file, number), convert, seen)
 

@@ -7,8 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from gr_vl.answers import reasoning_tokens
 from gr_vl.encoding import Encoder
 from gr_vl.evaluation.answers import append_answers, read_answers
@@ -17,7 +15,7 @@ from gr_vl.schema import Answer, Sample
 from gr_vl.seeding import seed_of
 
 CHUNK = 512
-"""Requests in flight at once, of as many whole samples as fit; finished chunks are written together."""
+"""Requests in flight at once, of as many whole samples as fit."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,11 @@ class Request:
 
 
 class Generator:
-    """verl's rollout servers and a client to them. Make one after Ray has started; it serves until the process ends."""
+    """Answers from the rollout servers that a manager of verl's has started; they serve until the process ends."""
 
-    def __init__(self, config: DictConfig, encoder: Encoder) -> None:
-        from gr_vl.verl_ext import entry
-
-        self.encoder = encoder
-        self.manager = entry.rollout_servers(config)
-        self.client = self.manager.get_client()
+    def __init__(self, manager: Any, encoder: Encoder) -> None:
+        self.manager, self.encoder = manager, encoder
+        self.client = manager.get_client()
 
     def load(self, model: Path) -> None:
         """Serve another model folder of the same architecture from now on."""
@@ -59,8 +54,8 @@ class Generator:
         while batch := list(islice(waiting, max(CHUNK // request.answers, 1))):
             report(out.parent, finished * request.answers, total * request.answers, note)
             wanted = [(sample, index) for sample in batch for index in range(request.answers)]
-            fresh = asyncio.run(self._chunk([item for item in wanted if (item[0].id, item[1]) not in done], request))
-            append_answers(out, fresh)
+            missing = [item for item in wanted if (item[0].id, item[1]) not in done]
+            fresh = asyncio.run(self._chunk(missing, request, out))
             done |= {(answer.id, answer.index): answer for answer in fresh}
             for sample in batch:
                 yield sample, [done[sample.id, index] for index in range(request.answers)]
@@ -69,9 +64,15 @@ class Generator:
             finished += len(batch)
         report(out.parent, finished * request.answers, total * request.answers, note)
 
-    async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request) -> list[Answer]:
+    async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request, out: Path) -> list[Answer]:
         prompts = {sample.id: self.encoder.prompt(sample) for sample, _ in items}
-        return await asyncio.gather(*(self._one(sample, index, prompts[sample.id], request) for sample, index in items))
+        asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request)) for item in items]
+        made = []
+        for task in asked:
+            # Each as soon as those before it are there: killed at any point, a run leaves the start of the same file.
+            made.append(await task)
+            append_answers(out, made[-1:])
+        return made
 
     async def _one(self, sample: Sample, index: int, prompt: Any, request: Request) -> Answer:
         output = await self.client.generate(

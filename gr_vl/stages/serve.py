@@ -14,6 +14,8 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
     """Start Ray and the rollout servers of a composed configuration."""
     from transformers import AutoProcessor
 
+    from gr_vl.verl_ext import entry
+
     settings, rollout = config.gr_vl.generation, config.actor_rollout_ref.rollout
     model = config.actor_rollout_ref.model.path
     encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(config.gr_vl.dialect))
@@ -27,4 +29,4 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
         seed=config.gr_vl.seed,
         max_tokens=rollout.response_length,
     )
-    return Generator(config, encoder), request, kept
+    return Generator(entry.rollout_servers(config), encoder), request, kept

@@ -50,7 +50,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _webp_pixels(data: bytes) -> int:
     at, alpha = 12, 0
     while at + 8 <= len(data):
-        name, length = struct.unpack_from("<4sI", data, at)
+        name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if name in (b"VP8 ", b"VP8L"):
             return alpha + min(length, len(data) - at - 8)
         if name == b"ALPH":

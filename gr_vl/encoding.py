@@ -32,6 +32,10 @@ PROCESSOR_WORDS = ("<|placeholder|>",)
 """What Qwen's processors turn into an image token beside a picture, although no tokenizer lists it."""
 
 
+PROBE = Sample("", "", "p", "r", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="r")
+"""Shows what a dialect writes by itself."""
+_TAG = re.compile(r"<\S+>")
+
 PROBES = ((1, 1), (28, 28), (84, 84), (150, 40), (60, 300), (640, 480), (1024, 1024), (3000, 2000), (8000, 5000))
 """Sizes of pictures, in pixels, that tell one image processor's settings from another's."""
 
@@ -48,10 +52,18 @@ class Encoder:
     def __init__(self, processor: Any, dialect: Dialect) -> None:
         self.processor, self.dialect = processor, dialect
         self.tokenizer = getattr(processor, "tokenizer", processor)
-        control = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-        self.control_words = sorted({*control, *PROCESSOR_WORDS}, key=lambda word: (-len(word), word))
+        self.control_words = sorted({*self._live(), *PROCESSOR_WORDS}, key=lambda word: (-len(word), word))
         """What a text may not say, the longest first."""
         self._control = re.compile("|".join(map(re.escape, self.control_words)))
+
+    def _live(self) -> list[str]:
+        """The tokenizer's control tokens. Some are not marked special, such as Qwen's <tool_call>; neither are a
+        dialect's own tags, in tokenizers that have them, and its targets must be able to write those."""
+        messages = self.dialect.messages(PROBE)
+        own = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
+        written = "\n".join([*own, self.dialect.target(PROBE)])
+        tokens = self.tokenizer.added_tokens_decoder.values()
+        return [str(one) for one in tokens if one.special or (_TAG.fullmatch(str(one)) and str(one) not in written)]
 
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
@@ -112,10 +124,9 @@ class Encoder:
     def fingerprint(self) -> str:
         """What encoders of the same lengths share, wherever they were saved: the tokenizer, and what the rest does."""
         tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
-        probe = Sample("", "", "p", "r", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="r")
-        rendered = self._render(self._messages(probe)), self._render(self._messages(replace(probe, images=(b"",))))
+        rendered = self._render(self._messages(PROBE)), self._render(self._messages(replace(PROBE, images=(b"",))))
         sizes = [self._image_tokens(*size) for size in PROBES]
-        parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(probe), sizes]
+        parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(PROBE), sizes]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _messages(self, sample: Sample) -> list[Message]:

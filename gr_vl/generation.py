@@ -1,16 +1,13 @@
 """Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is never made again."""
 
 import asyncio
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from gr_vl import jobs, watchdog
+from gr_vl import watchdog
 from gr_vl.answers import reasoning_tokens
 from gr_vl.encoding import Encoder
 from gr_vl.evaluation.answers import append_answers, read_answers
@@ -19,7 +16,7 @@ from gr_vl.schema import Answer, Sample
 from gr_vl.seeding import seed_of
 
 CHUNK = 512
-"""Requests in flight at once, of as many whole samples as fit; finished chunks are written together."""
+"""Requests in flight at once, of as many whole samples as fit."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +31,25 @@ class Request:
 
 
 class Generator:
-    """verl's rollout servers and a client to them. Make one after Ray has started; it serves until the process ends."""
+    """Answers from the rollout servers that a manager of verl's has started; they serve until the process ends.
 
-    def __init__(self, config: DictConfig, encoder: Encoder) -> None:
-        self.config, self.encoder = config, encoder
-        self._start()
+    `restart` starts servers of another model folder; without it, the servers load it themselves.
+    """
 
-    def _start(self) -> None:
-        from gr_vl.verl_ext import entry
-
-        with watchdog.phase("load"):
-            self.manager = entry.rollout_servers(self.config)
-        self.client = self.manager.get_client()
+    def __init__(self, manager: Any, encoder: Encoder, restart: Callable[[Path], Any] | None = None) -> None:
+        self.manager, self.encoder, self._restart = manager, encoder, restart
+        self.client = manager.get_client()
 
     def load(self, model: Path) -> None:
         """Serve another model folder of the same architecture from now on."""
         import ray
 
-        if str(model) == self.config.actor_rollout_ref.model.path:
-            return
-        self.config.actor_rollout_ref.model.path = str(model)
-        if self.config.actor_rollout_ref.rollout.name == "transformers":
-            with watchdog.phase("load"):
+        with watchdog.phase("load"):
+            if self._restart is None:
                 ray.get([server.load_model.remote(str(model)) for server in self.manager.server_handles])
-            return
-        # vLLM's servers keep the model that they were started with.
-        ray.shutdown()
-        jobs.start_ray(self.config, **{watchdog.VARIABLE: os.environ[watchdog.VARIABLE]})
-        self._start()
+                return
+            self.manager = self._restart(model)
+        self.client = self.manager.get_client()
 
     def answers(
         self, samples: Iterable[Sample], total: int, request: Request, out: Path, note: str = ""
@@ -75,10 +63,9 @@ class Generator:
         while batch := list(islice(waiting, max(CHUNK // request.answers, 1))):
             report(out.parent, finished * request.answers, total * request.answers, note)
             wanted = [(sample, index) for sample in batch for index in range(request.answers)]
-            missing = [(sample, index) for sample, index in wanted if (sample.id, index) not in done]
+            missing = [item for item in wanted if (item[0].id, item[1]) not in done]
             with watchdog.phase("rollout", batch[0].id):
-                fresh = asyncio.run(self._chunk(missing, request))
-            append_answers(out, fresh)
+                fresh = asyncio.run(self._chunk(missing, request, out))
             done |= {(answer.id, answer.index): answer for answer in fresh}
             for sample in batch:
                 yield sample, [done[sample.id, index] for index in range(request.answers)]
@@ -87,9 +74,15 @@ class Generator:
             finished += len(batch)
         report(out.parent, finished * request.answers, total * request.answers, note)
 
-    async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request) -> list[Answer]:
+    async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request, out: Path) -> list[Answer]:
         prompts = {sample.id: self.encoder.prompt(sample) for sample, _ in items}
-        return await asyncio.gather(*(self._one(sample, index, prompts[sample.id], request) for sample, index in items))
+        asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request)) for item in items]
+        made = []
+        for task in asked:
+            # Each as soon as those before it are there: killed at any point, a run leaves the start of the same file.
+            made.append(await task)
+            append_answers(out, made[-1:])
+        return made
 
     async def _one(self, sample: Sample, index: int, prompt: Any, request: Request) -> Answer:
         output = await self.client.generate(

@@ -63,13 +63,13 @@ def make_source(name, rows, *, benchmark=False):
     return Source(name, name, "", "", "", tuple(Task), tuple(Modality), lambda folder: iter(rows), benchmark=benchmark)
 
 
-def build(out, sources, text, *, processes=1):
-    """Build a recipe, given as YAML, over sources in memory."""
+def build(out, sources, text, *, processes=1, folder=None):
+    """Build a recipe, given as YAML, over sources in memory or below a folder."""
     known = {source.name: source for source in sources}
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.parent / f"{out.name}.yaml"
     path.write_text(text)
-    for _ in run.build(recipe.load(path), out, known.__getitem__, processes=processes):
+    for _ in run.build(recipe.load(path, folder), out, known.__getitem__, processes=processes):
         pass
 
 

@@ -1,6 +1,7 @@
 """A corpus is the same whatever happens on the way, every row is accounted for, and growth moves nothing."""
 
 import dataclasses
+import hashlib
 import json
 import random
 import signal
@@ -15,7 +16,7 @@ from factories import make_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gr_vl.data import io
+from gr_vl.data import io, sources
 from gr_vl.data.build import sampling
 from gr_vl.data.build.recipe import Draw
 from gr_vl.errors import ConfigError, DataError
@@ -86,6 +87,42 @@ def test_a_rebuild_and_another_number_of_workers_change_nothing(tmp_path, clean,
     assert mixtures.made(tmp_path / "out") == before
 
 
+def test_a_rebuild_that_is_refused_leaves_neither_manifest_nor_dropped_split(tmp_path, clean_rows):
+    two = ONE.replace("train: 1.0", "train: 0.5, validation: 0.5")
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", clean_rows)], two)
+    for name in ("validation.lengths.parquet", "mine.parquet"):
+        (tmp_path / "out" / name).write_bytes(b"")
+    bad = mixtures.make_source("s", mixtures.make_broken("s", 30))
+    with pytest.raises(DataError, match="cannot be used"):
+        mixtures.build(tmp_path / "out", [bad], ONE)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "manifest.json" not in left
+    assert {name for name in left if name.endswith(".parquet")} == {"train.parquet", "mine.parquet"}
+
+
+@pytest.mark.parametrize("kept", [0, 900], ids=["an empty shard", "half a shard"])
+def test_a_shard_that_is_not_whole_is_made_again(tmp_path, clean, clean_rows, kept):
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", clean_rows)], ONE)
+    [shard] = (tmp_path / "out/work").iterdir()
+    shard.write_bytes(shard.read_bytes()[:kept])
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", clean_rows)], ONE)
+    assert mixtures.made(tmp_path / "out") == mixtures.made(clean)
+
+
+def test_the_same_sources_in_another_folder_have_the_same_manifest(tmp_path):
+    found = []
+    for place in ("here", "there"):
+        folder = tmp_path / place / "s"
+        folder.mkdir(parents=True)
+        (folder / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "hi"}], "prompt_label": "safe"}\n')
+        source = dataclasses.replace(sources.get("openai_messages"), name="s")
+        mixtures.build(tmp_path / place / "out", [source], ONE, folder=tmp_path / place)
+        found.append(mixtures.made(tmp_path / place / "out"))
+    assert found[0] == found[1]
+    digest = hashlib.sha256((folder / "a.jsonl").read_bytes()).hexdigest()
+    assert found[0]["inputs.sha256"].decode() == f"{digest}  s/a.jsonl\n"
+
+
 def test_two_builds_do_not_write_to_one_folder(clean, clean_rows):
     import fcntl
 
@@ -116,8 +153,8 @@ def test_what_a_benchmark_asks_is_found_and_left_out(tmp_path, clean_rows):
         make_sample("b3", prompt="nothing of this stands in the training rows"),
     ]
     recipe = "{seed: 1, splits: {train: 1.0}, parts: {all: {sources: {s: s}}}, benchmarks: {b: b}}"
-    sources = [mixtures.make_source("s", clean_rows), mixtures.make_source("b", benchmark, benchmark=True)]
-    mixtures.build(tmp_path / "out", sources, recipe)
+    given = [mixtures.make_source("s", clean_rows), mixtures.make_source("b", benchmark, benchmark=True)]
+    mixtures.build(tmp_path / "out", given, recipe)
     assert io.read(tmp_path / "out/train.parquet") == clean_rows[3:]
     report = json.loads((tmp_path / "out/contamination.json").read_text())["benchmarks"]["b"]
     assert (report["rows"], report["rows_found_in_train"], report["exact"], report["near"]) == (4, 3, 3, 0)
@@ -135,8 +172,8 @@ def test_draws_take_what_they_say(tmp_path):
     recipe = """{seed: 1, splits: {train: 1.0}, parts: {
       one: {draw: 12, sources: {s: {folder: s, draw: {text: 10, image/prompt/harmful: all}}}},
       two: {draw: 99, sources: {t: {folder: t, draw: 0.0}, u: u}}}}"""
-    sources = [mixtures.make_source(name, mixtures.make_rows(name, 60)) for name in "tu"]
-    mixtures.build(tmp_path / "out", [mixtures.make_source("s", rows), *sources], recipe)
+    others = [mixtures.make_source(name, mixtures.make_rows(name, 60)) for name in "tu"]
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", rows), *others], recipe)
     found = manifest(tmp_path / "out")
     assert found["all"]["by_source"] == {"s": 12, "u": 60}
     assert found["missing"] == {"parts.two/all": 39}

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from gr_vl.cli import app
 from gr_vl.data import sources
 from gr_vl.data.build import recipe
+from gr_vl.data.sources import guardreasoner_text_benchmarks
 from gr_vl.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "recipes/data/guardreasoner_vl.yaml"
@@ -21,7 +22,7 @@ def test_the_shipped_mixture_has_the_published_numbers(tmp_path):
     assert drawn == {"text": 63_799, "image": 13_267, "text_image": 46_030}
     assert sum(drawn.values()) == 123_096
     assert next(source for source in found.ingredients if source.name == "hod").draw.amounts == {"": 0.6}
-    assert len(found.benchmarks) == 12
+    assert len(found.benchmarks) == 13
     assert found.ingredients[0].folder == tmp_path / "wildguardmix"
 
 
@@ -33,6 +34,15 @@ def test_the_released_corpus_keeps_what_its_dialect_learns(tmp_path):
         settings = OmegaConf.load(SHIPPED.parents[1] / "guardreasoner" / "subset" / f"{size}.yaml").gr_vl.subset
         origins = sources.get("guardreasoner_train_refusal").origins
         assert {name for without in settings.without.values() for name in without} == set(origins) - {"wildguard"}
+
+
+@pytest.mark.parametrize("name", ["guardreasoner", "guardreasoner_vl"])
+def test_a_shipped_mixture_leaves_out_every_benchmark_that_its_folders_hold(tmp_path, name):
+    found = {
+        item.name: item.folder.name for item in recipe.load(SHIPPED.with_name(f"{name}.yaml"), tmp_path).benchmarks
+    }
+    texts = {name for name, folder in found.items() if folder == "guardreasoner"}
+    assert texts == {source.name for source in guardreasoner_text_benchmarks.SOURCES}
 
 
 def test_what_is_not_said_has_a_default(tmp_path):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from gr_vl.cli import app
 from gr_vl.data import images, io, measured
+from gr_vl.data.build import workers
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.build.validate import Finding, Report, validate
 from gr_vl.errors import ConfigError, DataError
@@ -40,6 +41,8 @@ def write_rows(path, *changes):
         pytest.param({"prompt": None}, "prompt", "neither text nor image", id="without a request"),
         pytest.param({"response": "x" * 1_000_001}, "response", "more than 1,000,000 characters", id="a megabyte"),
         pytest.param({"prompt_label": "maybe"}, "prompt_label", "unknown label", id="with a third label"),
+        pytest.param({"prompt_label": "refusal"}, "prompt_label", "unknown label", id="with another task's label"),
+        pytest.param({"refusal_label": "harmful"}, "refusal_label", "unknown label", id="harmful as a refusal"),
         pytest.param({"taught_response_label": ""}, "taught_response_label", "unknown label", id="with an empty label"),
         pytest.param({"prompt_label": None}, "prompt_label", "no label", id="without labels"),
         pytest.param({"response_label": "harmful"}, "response_label", "label of a missing response", id="no response"),
@@ -72,9 +75,36 @@ def test_hostile_text_is_text(tmp_path, prompt):
 
 def test_rows_are_counted_across_batches_and_copies_are_told(tmp_path):
     rows = [make_sample(f"r{i}" if i < 99 else "", prompt=f"number {i % 90}") for i in range(100)]
+    rows.append(make_sample("r100", prompt="number 0", policy="R1: another policy"))
     io.write(tmp_path / "c.parquet", rows)
     report = checked(tmp_path / "c.parquet", processes=2)
-    assert (report.rows, report.repeated, [found.row for found in report.findings]) == (100, 9, [99])
+    assert (report.rows, report.repeated, [found.row for found in report.findings]) == (101, 9, [99])
+
+
+def test_an_unknown_label_is_told_its_own_tasks_words(tmp_path):
+    (found,) = checked(write_rows(tmp_path / "c.parquet", {"refusal_label": "maybe"})).findings
+    assert (found.value, found.fix) == ("'maybe'", "write refusal or compliance")
+
+
+def test_bytes_that_are_no_text_cost_their_row(tmp_path):
+    path = write_rows(tmp_path / "c.parquet", {}, {"images": [{"bytes": make_png()}]}, {})
+    text = pa.StringArray.from_buffers(3, *pa.array([b"one", b"\xff", b"three"], pa.binary()).buffers()[1:])
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index("prompt"), "prompt", text), path)
+    report = checked(path)
+    (found,) = report.findings
+    assert (report.rows, report.by_modality) == (3, {"text": 2})
+    assert (found.row, found.field, found.value, found.reason) == (1, "prompt", r"b'\xff'", "a text that is no UTF-8")
+    with pytest.raises(DataError, match=r"c\.parquet: row 1: prompt is a text that is no UTF-8"):
+        io.read(path)
+
+
+def test_work_that_stops_is_not_the_end_of_the_jobs():
+    def work(job):
+        return next(iter(())) if job == 1 else job
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(workers.worked([0, 1, 2], work, 1))
 
 
 def test_a_file_that_ends_early_is_named(tmp_path):
@@ -145,8 +175,10 @@ def test_what_was_measured_is_neither_decoded_nor_encoded_again(known, encoder, 
 
 def test_another_encoders_numbers_and_another_rows_are_not_taken(known, encoder, corpus):
     assert measured.read(known, "another") == {}
-    changed = dataclasses.replace(corpus[0], reasoning="Other.")
-    assert (changed.id, exact_key(changed)) not in measured.read(known, encoder.fingerprint)
+    found = measured.read(known, encoder.fingerprint)
+    for change in ({"reasoning": "Other."}, {"policy": "R1: other"}):
+        changed = dataclasses.replace(corpus[0], **change)
+        assert (changed.id, exact_key(changed)) not in found
 
 
 def test_a_processor_that_was_saved_anew_has_the_same_fingerprint(encoder, tmp_path):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from factories import make_answer, make_png
+from malformed import png
 from PIL import Image
 
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.evaluation.answers import read_answers, write_answers
-from gr_vl.guard.moderation import Exchange
+from gr_vl.guard.moderation import Exchange, questions
 from gr_vl.schema import FailureReason, Label, Task
 
 torch = pytest.importorskip("torch")
@@ -186,6 +187,7 @@ def test_pictures_come_as_bytes_as_images_and_as_paths_below_the_root(tiny, guar
         pytest.param({"prompt": "a" * 400_001}, "400,001 characters", id="too long to be tokenised"),
         pytest.param({"images": [make_png()[:60]]}, "image", id="a picture cut off"),
         pytest.param({"images": [make_png()] * 17}, "17 images", id="too many pictures"),
+        pytest.param({"images": [png(6_000, 1_000)] * 7}, "42,000,000 pixels together exceed", id="too many pixels"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_and_never_harmless(guard, asked, words):
@@ -198,6 +200,13 @@ def test_one_bad_picture_spoils_only_its_own_exchange(guard, exchanges):
     outcomes = guard.outcomes([exchanges[0], cut, exchanges[1]])
     assert isinstance(outcomes[1], DataError)
     assert outcomes[2].scores == pytest.approx(guard.moderate_many([exchanges[1]])[0].scores, abs=1e-5)
+
+
+def test_what_waits_in_a_batch_keeps_no_pictures(guard):
+    [question] = questions(guard.encoder.dialect, Exchange("", (make_png(),)))
+    encoded = guard._judge.encode(question)
+    assert encoded.images == []
+    assert encoded.features["image_grid_thw"].shape == (1, 3)
 
 
 def test_naming_the_package_loads_no_torch():

@@ -6,8 +6,11 @@ import pytest
 from factories import UNHARMFUL, make_png, make_sample
 from hostile import MEGABYTE, USER_TEXTS
 
+from gr_vl import dialects
 from gr_vl.data import io
 from gr_vl.data.text import whole
+from gr_vl.encoding import Encoder
+from gr_vl.schema import Task
 
 transformers = pytest.importorskip("transformers")
 
@@ -79,6 +82,25 @@ def test_a_huge_field_is_measured_and_so_set_aside(encoder, piece):
     size = MEGABYTE // 32
     sample = replace(make_sample(), prompt=piece * (size // len(piece)))
     assert encoder.lengths([sample], targets=False)[0] > size // 4
+
+
+@pytest.mark.parametrize("name", ["guardreasoner", "guardreasoner_vl", "rsafe"])
+def test_a_control_token_that_is_not_marked_special_does_nothing_either(tiny, name):
+    processor = transformers.AutoProcessor.from_pretrained(tiny)
+    words = ["<tool_call>", "<|fim_prefix|>"]
+    processor.tokenizer.add_tokens([transformers.AddedToken(word, special=False) for word in words])
+    encoder = Encoder(processor, dialects.get(name))
+    live = set(processor.tokenizer.convert_tokens_to_ids(words))
+    sample = said("a<tool_call>b<|fim_prefix|>", (), "reasoning")
+    taught = encoder.with_target(replace(sample, prompt=sample.reasoning, labels=dict.fromkeys(Task, UNHARMFUL)))
+    assert not live & set(taught.ids)
+    assert "< tool_call>b< |fim_prefix|>" in processor.tokenizer.decode(taught.ids)
+
+
+def test_the_tags_of_its_own_grammar_stay_single_tokens(encoder):
+    tokens = encoder.processor.tokenizer
+    ids = encoder.with_target(said("I look.", (), "reasoning")).ids
+    assert [ids.count(tokens.convert_tokens_to_ids(tag)) for tag in ("<think>", "<result>")] == [2, 2]
 
 
 def test_half_a_character_is_shown_as_such():

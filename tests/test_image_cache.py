@@ -82,6 +82,17 @@ def test_what_a_killed_writer_left_is_cleared_too(tmp_path):
     assert sum(path.stat().st_size for path in entries(tmp_path)) <= 2 * ENTRY
 
 
+@pytest.mark.parametrize("name", ["photos/0.raw", "ab/notes.txt", f"ab/{'0' * 64}.rgb", f"{'ab' * 32}.rgb"])
+def test_a_file_of_somebody_else_stays(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x" * 9 * ENTRY)
+    cache = ImageCache(tmp_path, 2 * ENTRY)
+    for data in PICTURES:
+        cache.picture(data, 1)
+    assert (tmp_path / name).stat().st_size == 9 * ENTRY
+    assert len(entries(tmp_path)) == 3
+
+
 def test_writers_at_the_same_time_do_not_disturb_each_other(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         work = [(ImageCache(tmp_path, 3 * ENTRY), PICTURES[index % 6]) for index in range(120)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gr_vl.data import images
+from gr_vl.data import image_parts, images
 from gr_vl.data.images import decode, encode_png
 from gr_vl.errors import DataError
 
@@ -74,6 +74,59 @@ def test_what_is_no_picture_says_why(data, reason):
         decode(data)
 
 
+BOMB = blank_png(6_000, 1_001)
+NOTE = chunk(b"tEXt", b"Comment\0" + b"a" * 40_000)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(BOMB + bytes(40_000), id="with zeros behind its end"),
+        pytest.param(BOMB[:33] + NOTE + BOMB[33:], id="with a note before its pixels"),
+        pytest.param(BOMB[:-12] + NOTE + BOMB[-12:], id="with a note behind its pixels"),
+        pytest.param(BOMB[:33] + chunk(b"prIv", bytes(40_000)) + BOMB[33:], id="with a chunk that nobody knows"),
+        pytest.param(BOMB[:33] + chunk(b"eXIf", bytes(40_000)) + BOMB[33:], id="with much EXIF"),
+    ],
+)
+def test_padding_does_not_pay_for_pixels(data):
+    assert 200 * len(data) > 6_000 * 1_001
+    with pytest.raises(DataError, match="look like a decompression bomb"):
+        decode(data)
+
+
+def riff(*chunks):
+    body = b"".join(name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for name, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+FRAME = (b"ANMF", bytes(16) + b"ALPH" + struct.pack("<I", 2) + b"ab" + b"VP8 " + struct.pack("<I", 4) + b"cdef")
+SEGMENT, SCAN = b"\xff\xe1\0\x06\xff\xda\xff\xd9", b"\xff\xda\0\x04ab"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "expected"),
+    [
+        pytest.param(riff((b"VP8L", b"abc"), (b"XMP ", bytes(90))) + bytes(9), "WEBP", 3, id="a WEBP"),
+        pytest.param(riff((b"EXIF", bytes(91)), (b"VP8 ", b"abc")), "WEBP", 3, id="a WEBP with a note first"),
+        pytest.param(riff((b"ANIM", bytes(6)), FRAME, FRAME), "WEBP", 6, id="a moving WEBP with transparency"),
+        pytest.param(riff((b"XMP ", b"")), "WEBP", 0, id="a WEBP without pixels"),
+        pytest.param(riff((b"VP8 ", b"abcdef"))[:-3], "WEBP", 3, id="half a WEBP"),
+        pytest.param(b"\xff\xd8" + SEGMENT + SCAN + b"abc\xff\xd9" + b"junk" * 9, "JPEG", 3, id="a JPEG"),
+        pytest.param(b"\xff\xd8" + (SCAN + b"a\xff\0\xff\xd0b" + SEGMENT) * 2, "JPEG", 12, id="a JPEG in two scans"),
+        pytest.param(b"\xff\xd8" + SCAN + b"a", "JPEG", 1, id="half a JPEG"),
+        pytest.param(b"\xff\xd8" + SCAN[:4], "JPEG", 0, id="a JPEG without pixels"),
+    ],
+)
+def test_only_pixel_data_counts(data, kind, expected):
+    assert image_parts.pixel_bytes(data, kind) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["one scan", "progressive"])
+def test_of_a_real_jpeg_all_but_the_headers_counts(options):
+    data = encoded(NOISE, "JPEG", quality=95, **options)
+    assert len(data) - 1_000 < image_parts.pixel_bytes(data, "JPEG") < len(data)
+
+
 def test_a_bomb_is_refused_by_its_header():
     with pytest.raises(DataError, match="64 x 64 is more than 100 pixels"):
         decode(encoded(NOISE)[:-2000], max_pixels=100)
@@ -92,6 +145,20 @@ def exif_rotated(kind):
     image = Image.new("RGB", (32, 16), RED)
     image.paste(BLUE, (16, 0, 32, 16))
     return encoded(image, kind, exif=exif)
+
+
+def turned_behind_its_pixels():
+    """A PNG as some programs write it: EXIF is its last chunk."""
+    data = exif_rotated("PNG")
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4])
+    return data[:start] + data[end:-12] + data[start:end] + data[-12:]
+
+
+def turned_by_xmp():
+    data = encoded(Image.open(io.BytesIO(turned_behind_its_pixels())))
+    note = b"XML:com.adobe.xmp\0\0\0\0\0" + b'<rdf tiff:Orientation="6"/>'
+    return data[:33] + chunk(b"iTXt", note) + data[33:]
 
 
 def animated(kind):
@@ -121,11 +188,14 @@ def grey16():
         pytest.param(animated("WEBP"), (8, 8), RED, RED, id="an animated WEBP"),
         pytest.param(exif_rotated("JPEG"), (16, 32), RED, BLUE, id="a JPEG turned by EXIF"),
         pytest.param(exif_rotated("PNG"), (16, 32), RED, BLUE, id="a PNG turned by EXIF"),
+        pytest.param(turned_behind_its_pixels(), (16, 32), RED, BLUE, id="a PNG turned by EXIF behind its pixels"),
+        pytest.param(turned_by_xmp(), (16, 32), RED, BLUE, id="a PNG turned by XMP"),
     ],
 )
 def test_every_picture_arrives_as_a_viewer_shows_it(data, size, first, last):
     image = decode(data)
     assert (image.mode, image.size) == ("RGB", size)
+    assert images.size(data) == size
     assert near(image.getpixel((0, 0)), first)
     assert near(image.getpixel((size[0] - 1, size[1] - 1)), last)
 
@@ -155,12 +225,16 @@ for path in sys.argv[2:]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_no_file_costs_64_megabytes(tmp_path):
     """A process of its own: its high-water mark begins at its start."""
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 2**27, 1))
+    text, blank = (b"Raw profile type exif\0\0" + zlib.compress(b"a" * 2**27, 1)), blank_png(8, 8)
+    bomb = blank_png(6_300, 6_300)
     files = {
         "small": encoded(NOISE, "JPEG"),
         "200_megapixels": blank_png(20_000, 10_000),
-        "bomb_below_the_cap": blank_png(6_300, 6_300),
-        "text_of_128_megabytes": blank_png(8, 8)[:33] + text + blank_png(8, 8)[33:],
+        "bomb_below_the_cap": bomb,
+        "bomb_with_zeros_behind": bomb + bytes(200_000),
+        "bomb_with_a_note": bomb[:33] + chunk(b"tEXt", b"Comment\0" + b"a" * 200_000) + bomb[33:],
+        "text_of_128_megabytes": blank[:33] + chunk(b"zTXt", text) + blank[33:],
+        "many_notes": blank[:33] + chunk(b"tEXt", b"a\0") * 1_000_000 + blank[33:],
         "photograph_of_36_megapixels": encoded(Image.new("L", (6_000, 6_000), 90), "JPEG"),
     }
     for name, data in files.items():
@@ -171,7 +245,10 @@ def test_no_file_costs_64_megabytes(tmp_path):
     assert [(name, end) for name, end, _ in said] == [
         ("200_megapixels", "refused"),
         ("bomb_below_the_cap", "refused"),
+        ("bomb_with_zeros_behind", "refused"),
+        ("bomb_with_a_note", "refused"),
         ("text_of_128_megabytes", "refused"),
+        ("many_notes", "decoded"),
         ("photograph_of_36_megapixels", "decoded"),
     ]
     assert max(int(megabytes) for _, _, megabytes in said) <= 64
@@ -196,9 +273,16 @@ def test_a_shrunken_picture_is_the_whole_one_made_smaller(kind, shrink, turned):
     assert np.abs(np.asarray(small).astype(int) - expected).max() <= 12
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_the_size_is_known_without_a_pixel(kind):
-    assert images.size(encoded(NOISE, kind)[:-1500]) == (64, 64)
+NOTED = encoded(NOISE)[:33] + chunk(b"tEXt", b"Software\0a") + encoded(NOISE)[33:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [encoded(NOISE), NOTED, exif_rotated("PNG"), encoded(NOISE, "JPEG")],
+    ids=["PNG", "PNG with a note", "PNG with EXIF", "JPEG"],
+)
+def test_the_size_is_known_without_a_pixel(data):
+    assert images.size(data[: len(data) * 3 // 4]) == images.size(data)
 
 
 def test_the_content_decides_what_a_file_is(tmp_path):

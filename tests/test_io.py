@@ -102,5 +102,5 @@ def test_missing_columns_are_listed(tmp_path):
 )
 def test_a_bad_label_is_found_by_its_row(tmp_path, column, words):
     path = table(tmp_path / "corpus.parquet", **{column: "dubious"})
-    with pytest.raises(DataError, match=rf"corpus\.parquet: row 1: 'dubious'.*{words}"):
+    with pytest.raises(DataError, match=rf"corpus\.parquet: row 1: {column}: 'dubious'.*{words}"):
         io.read(path)

@@ -1,5 +1,7 @@
 """What a converter makes of one row, worked out by hand: labels, texts, pictures."""
 
+import gzip
+
 import pytest
 import source_shapes
 from source_rows import (
@@ -19,6 +21,7 @@ from source_rows import (
     read,
     transcript,
     vl_train,
+    write,
 )
 from source_shapes import small_picture
 
@@ -148,6 +151,16 @@ def test_marks_of_pictures_are_cut_out_and_others_stay(tmp_path):
     with_picture, without = read("sharegpt", [row | {"image": "a.png"}, row], tmp_path)
     assert (with_picture.prompt, with_picture.images) == ("look: \nand say", (PNG,))
     assert (without.prompt, without.images) == ("look: <image>\nand say", ())
+
+
+@pytest.mark.parametrize("name", ["openai_messages", "sharegpt"])
+def test_every_file_of_a_folder_is_read_whatever_its_kind(name, tmp_path):
+    turns = {"messages": CHAT["messages"], "conversations": [{"from": "human", "value": "ask"}]}
+    for file in ("c.parquet", "a.jsonl", "b.json"):
+        write(tmp_path / file, [turns | {"prompt_label": "safe"}])
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
+    found = list(sources.get(name).read(tmp_path))
+    assert [sample.id for sample in found] == [f"{name}-{file}-0" for file in "abcd"]
 
 
 def test_the_first_mark_of_the_release_stands_for_the_picture_and_others_for_themselves(tmp_path):

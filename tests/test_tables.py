@@ -45,6 +45,10 @@ def test_every_kind_of_table_gives_its_rows(name, tmp_path):
         pytest.param("x.jsonl", '{"a": 1}\n' + "[" * 99_999 + '\n{"a": 2}\n', [1], "not JSON", id="too deep a line"),
         pytest.param("x.json", '[{"a": 1}, 7, {"a": 2}]', [1], "no object", id="a number in an array"),
         pytest.param("x.csv", "a\n1\n2,3\n4\n", [1], "more cells", id="more cells than columns"),
+        pytest.param("x.csv", "a,b\n1,2\n3\n4,5\n", [1], "fewer cells", id="fewer cells than columns"),
+        pytest.param("x.csv", 'a,b\n1,2\n"3,4\n5,6\n', [1], "not CSV", id="a quote that nothing closes"),
+        pytest.param("x.csv", 'a,b\n1,2\n"3,4\n"5\n\n6",7\n', [1], "not CSV", id="a quote that another row closes"),
+        pytest.param("x.csv", 'a,b\n1,2\n"3"4,5\n6,7\n', [1], "not CSV", id="letters behind a quote"),
     ],
 )
 def test_a_broken_row_leaves_the_others(name, text, wrong, reason, tmp_path):
@@ -83,13 +87,47 @@ def test_an_empty_file_has_no_rows(tmp_path):
     assert read(tmp_path / "x.json") == []
 
 
-def test_a_line_beyond_the_limit_is_passed_over(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("x.jsonl", '{"a": "1"}\n{"a": "' + "x" * 500 + '"}\n{"a": "2"}\n', id="JSON lines"),
+        pytest.param("x.csv", "a\n1\n" + "x y " * 125 + "\n2\n", id="CSV"),
+    ],
+)
+def test_a_line_beyond_the_limit_is_passed_over(name, text, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_ROW", 100)
     monkeypatch.setattr(tables, "CHUNK", 30)
-    (tmp_path / "x.jsonl").write_text('{"a": 1}\n{"a": "' + "x" * 500 + '"}\n{"a": 2}\n')
-    found = read(tmp_path / "x.jsonl")
+    (tmp_path / name).write_text(text)
+    found = read(tmp_path / name)
     assert broken(found) == [1]
-    assert found[2] == {"a": 2}
+    assert "a line of over 100 characters" in found[1].reason
+    assert [found[0], found[2]] == [{"a": "1"}, {"a": "2"}]
+
+
+def test_a_cell_of_many_characters_is_one_cell(tmp_path):
+    long = "a " * tables.CHUNK
+    (tmp_path / "x.csv").write_text(f'a,b\n{long},1\n"{long}\n\nb",2\n')
+    assert read(tmp_path / "x.csv") == [{"a": long, "b": "1"}, {"a": f"{long}\n\nb", "b": "2"}]
+
+
+def test_of_a_hundred_rows_an_open_quote_costs_one(tmp_path):
+    rows = [f"request {number},x" for number in range(100)]
+    rows[3] = '"request 3,x'
+    (tmp_path / "x.csv").write_text("\n".join(["prompt,category", *rows]))
+    found = read(tmp_path / "x.csv")
+    assert (len(found), broken(found)) == (100, [3])
+    assert (found[3].value, found[99]) == ('"request 3,x\n', {"prompt": "request 99", "category": "x"})
+
+
+def test_rows_of_open_quotes_take_no_more_than_their_number(tmp_path):
+    (tmp_path / "x.csv").write_text("a\n" + '"a""\n' * 30_000)
+    assert len(broken(read(tmp_path / "x.csv"))) == 30_000
+
+
+def test_a_header_that_is_none_ends_the_file(tmp_path):
+    (tmp_path / "x.csv").write_text('"a,b\n1,2\n')
+    with pytest.raises(DataError, match=r"x\.csv: its header is not CSV"):
+        read(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
@@ -106,10 +144,10 @@ def test_bytes_that_are_no_text(tmp_path):
     assert read(tmp_path / "x.csv") == [{"a": "x\0\ufffd"}]
     binary = pa.array([b"one", b"\xff", b"three"], pa.binary())
     text = pa.StringArray.from_buffers(3, *binary.buffers()[1:])
-    pq.write_table(pa.table({"a": text}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"n": [1, 2, 3], "a": text}), tmp_path / "x.parquet")
     found = read(tmp_path / "x.parquet")
-    assert [found[0], found[2]] == [{"a": "one"}, {"a": "three"}]
-    assert found[1].reason == "a text that is no UTF-8"
+    assert [found[0], found[2]] == [{"n": 1, "a": "one"}, {"n": 3, "a": "three"}]
+    assert (found[1].field, found[1].reason) == ("a", "a text that is no UTF-8")
 
 
 def test_a_large_array_is_never_whole_in_memory(tmp_path):

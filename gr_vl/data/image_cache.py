@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import struct
 import zlib
 from contextlib import suppress
@@ -17,6 +18,8 @@ from gr_vl.data import images
 VERSION = 1
 """Part of every key: raise it when `images.decode` gives other pixels for the same bytes."""
 
+_OWN = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}(\.rgb|\.[0-9a-f]+\.part)")
+"""What entries are called, and what a killed writer leaves: nothing else in the folder is ours to delete."""
 _HEADER = struct.Struct(">IIII")
 """Width, height, shrink, CRC-32 of the pixels. Entries are raw RGB: a lossy one would make results depend on hits."""
 
@@ -66,6 +69,8 @@ class ImageCache:
     def _evict(self) -> None:
         entries = []
         for path in self.folder.glob("*/*"):
+            if not _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
+                continue
             try:
                 status = path.stat()
             except FileNotFoundError:  # another process evicts too

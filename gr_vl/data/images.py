@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gr_vl.data import confined
+from gr_vl.data import confined, image_parts
 from gr_vl.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -24,14 +24,14 @@ MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 40_000_000
 """A photograph of 40 megapixels takes 160 MB while it is decoded; guards see about one megapixel of it."""
 BOMB_PIXELS, BOMB_PIXELS_A_BYTE = 6_000_000, 200
-"""A picture with more pixels than the first, and more of them in a byte of file than the second, is taken for a bomb:
-it would cost memory that its sender did not pay for. A blank screen of six megapixels still passes, at 48 MB."""
+"""A picture with more pixels than the first, and more of them in a byte of pixel data than the second, is taken for a
+bomb: it would cost memory that its sender did not pay for. A blank screen of six megapixels still passes, at 48 MB."""
 
 SHRINKS = (8, 4, 2, 1)
 """Fractions of its size at which a JPEG can be decoded, as denominators: at 1/8 it takes a sixth of the time."""
 
 _SIDEWAYS = (5, 6, 7, 8)
-_PNG_NOTES = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+_PNG = b"\x89PNG\r\n\x1a\n"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -53,7 +53,7 @@ def read(path: str | Path, *, root: Path) -> bytes:
 def size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels as a viewer shows it, from the header alone. Raises DataError as `decode` does."""
     with _opened(data, MAX_BYTES, MAX_PIXELS) as image:
-        return _upright(image, data)
+        return _upright(image)
 
 
 def shrink_for(size: tuple[int, int], least: tuple[int, int]) -> int:
@@ -73,7 +73,7 @@ def decode(data: bytes, *, shrink: int = 1, max_bytes: int = MAX_BYTES, max_pixe
     Of 16 bits a channel the upper eight are kept; CMYK is converted without a colour profile.
     """
     with _opened(data, max_bytes, max_pixels) as image:
-        full = _upright(image, data)
+        full = _upright(image)
         if shrink > 1:
             image.draft(None, (max(image.width // shrink, 1), max(image.height // shrink, 1)))
         image.load()
@@ -111,11 +111,13 @@ def _opened(data: bytes, max_bytes: int, max_pixels: int) -> Iterator[Image.Imag
         raise DataError("image: 0 bytes; embed the encoded file itself")
     if len(data) > max_bytes:
         raise DataError(f"image: {len(data):,} bytes exceed the limit of {max_bytes:,}; encode it smaller")
+    if data.startswith(_PNG):
+        data = image_parts.plain_png(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image, len(data), max_pixels)
+                _check_size(image, data, max_pixels)
                 yield image
                 return
         except DataError:
@@ -129,18 +131,20 @@ def _opened(data: bytes, max_bytes: int, max_pixels: int) -> Iterator[Image.Imag
     raise DataError(f"image: {reason}")
 
 
-def _check_size(image: Image.Image, bytes_: int, max_pixels: int) -> None:
+def _check_size(image: Image.Image, data: bytes, max_pixels: int) -> None:
     pixels, shape = image.width * image.height, f"{image.width} x {image.height}"
     if pixels > max_pixels:
         raise DataError(f"image: {shape} is more than {max_pixels:,} pixels; scale it down")
-    if pixels > max(BOMB_PIXELS, BOMB_PIXELS_A_BYTE * bytes_):
-        raise DataError(f"image: {shape} pixels in {bytes_:,} bytes look like a decompression bomb; scale it down")
+    if pixels <= BOMB_PIXELS:
+        return
+    paid = image_parts.pixel_bytes(data, str(image.format))
+    if pixels > BOMB_PIXELS_A_BYTE * paid:
+        raise DataError(f"image: {shape} pixels in {paid:,} bytes look like a decompression bomb; scale it down")
 
 
-def _upright(image: Image.Image, data: bytes) -> tuple[int, int]:
-    # Pillow decodes a whole PNG to find out that it has no EXIF.
-    may_turn = image.format != "PNG" or any(chunk in data for chunk in _PNG_NOTES)
-    sideways = may_turn and image.getexif().get(0x0112) in _SIDEWAYS
+def _upright(image: Image.Image) -> tuple[int, int]:
+    # Not the PNG's own method, which decodes the whole picture to find out that it has no EXIF.
+    sideways = Image.Image.getexif(image).get(0x0112) in _SIDEWAYS
     return (image.height, image.width) if sideways else (image.width, image.height)
 
 

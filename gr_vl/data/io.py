@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gr_vl.data import tables
 from gr_vl.data.text import whole
 from gr_vl.errors import DataError
 from gr_vl.schema import Label, Sample, Task
@@ -46,8 +47,17 @@ def to_row(sample: Sample) -> dict[str, Any]:
     return row
 
 
+class UnknownLabel(ValueError):
+    """A label that is none of its task's words."""
+
+    def __init__(self, field: str, word: str, task: Task) -> None:
+        self.field, self.word = field, word
+        self.fix = f"write {task.positive} or {task.positive.opposite}"
+        super().__init__(f"{field}: {word!r} is no label of the task {task}; {self.fix}")
+
+
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of `SCHEMA` as a sample. Raises ValueError when a label is none of its task's words."""
+    """A row of `SCHEMA` as a sample. Raises UnknownLabel when a label is none of its task's words."""
     return Sample(
         id=row["id"],
         source=row["source"],
@@ -62,8 +72,15 @@ def from_row(row: Mapping[str, Any]) -> Sample:
 
 
 def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
-    cells = {task: row[f"{prefix}{task}_label"] for task in Task}
-    return {task: task.label(cell) for task, cell in cells.items() if cell is not None}
+    labels = {}
+    for task in Task:
+        field = f"{prefix}{task}_label"
+        try:
+            if row[field] is not None:
+                labels[task] = task.label(row[field])
+        except ValueError:
+            raise UnknownLabel(field, row[field], task) from None
+    return labels
 
 
 class Writer:
@@ -120,10 +137,12 @@ def iterate(path: Path) -> Iterator[Sample]:
     """Samples of a file, one row group at a time."""
     number = 0
     for group in opened(path).iter_batches(batch_size=READ, columns=SCHEMA.names):
-        for row in group.to_pylist():
+        for row in tables.listed(group):
+            if isinstance(row, tables.Broken):
+                raise DataError(f"{path}: row {number}: {row.field} is {row.reason}; {row.fix}")
             try:
                 yield from_row(row)
-            except ValueError as error:
+            except UnknownLabel as error:
                 raise DataError(f"{path}: row {number}: {error}") from None
             number += 1
 

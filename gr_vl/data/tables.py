@@ -10,8 +10,10 @@ import gzip
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -23,6 +25,7 @@ CHUNK = 2**20
 ROWS, IMAGE_ROWS = 1024, 16
 """Parquet rows in memory at once, without and with pictures."""
 
+_ENDS = ("\n", "\r")
 _BETWEEN = re.compile(r"[\s,]*")
 
 
@@ -33,6 +36,8 @@ class Broken:
     value: Any
     reason: str
     fix: str
+    field: str = ""
+    """Where the rest of the row can be read."""
 
 
 Item = Mapping[str, Any] | Broken
@@ -61,15 +66,23 @@ def _json(path: Path) -> Iterator[Item]:
     with _open(path) as file:
         head = file.read(CHUNK).lstrip()
     with _open(path) as file:
-        yield from _array(path, file) if head.startswith("[") else _lines(file)
+        yield from _array(path, file) if head.startswith("[") else _objects(file)
 
 
-def _lines(file: TextIO) -> Iterator[Item]:
+def _lines(file: TextIO) -> Iterator[str | Broken]:
     while line := file.readline(MAX_ROW):
-        if len(line) == MAX_ROW and not line.endswith("\n"):
-            while (rest := file.readline(CHUNK)) and not rest.endswith("\n"):
+        if len(line) == MAX_ROW and not line.endswith(_ENDS):
+            while (rest := file.readline(CHUNK)) and not rest.endswith(_ENDS):
                 pass
             yield Broken(line[:80], f"a line of over {MAX_ROW:,} characters", "leave it out")
+        else:
+            yield line
+
+
+def _objects(file: TextIO) -> Iterator[Item]:
+    for line in _lines(file):
+        if isinstance(line, Broken):
+            yield line
         elif line.strip():
             yield _object(line)
 
@@ -120,21 +133,44 @@ def _no_json(path: Path, number: int) -> DataError:
 def _csv(path: Path) -> Iterator[Item]:
     csv.field_size_limit(MAX_ROW)
     with _open(path) as file:
-        reader = csv.DictReader(iter(lambda: file.readline(CHUNK), ""), restkey="")
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield Broken("", f"not CSV ({error})", "quote the row's fields, or fetch the file again")
-                continue
-            extra = row.get("")
-            yield (
-                Broken(extra, "more cells than the header names", "quote its fields")
-                if isinstance(extra, list)
-                else row
-            )
+        records = _records(_lines(file))
+        names = next(records, [])
+        if isinstance(names, Broken):
+            raise DataError(f"{path}: its header is {names.reason}; fetch it again")
+        for cells in records:
+            if isinstance(cells, list) and len(cells) != len(names):
+                which = "more" if len(cells) > len(names) else "fewer"
+                yield Broken(cells, f"{which} cells than the header names", "quote its fields")
+            else:
+                yield cells if isinstance(cells, Broken) else dict(zip(names, cells, strict=True))
+
+
+def _records(lines: Iterator[str | Broken]) -> Iterator[list[str] | Broken]:
+    """The cells of each row. A row that does not end costs its first line alone: the others are read again."""
+    again: deque[str | Broken] = deque()
+    while (first := again.popleft() if again else next(lines, None)) is not None:
+        if isinstance(first, Broken):
+            yield first
+            continue
+        taken: list[str | Broken] = []
+        # Rows of several lines only where none is read again: no line is read more than three times.
+        more = () if again else _continued(lines, taken)
+        try:
+            if cells := next(csv.reader(chain([first], more), strict=True)):
+                yield cells
+        except csv.Error as error:
+            yield Broken(first[:80], f"not CSV ({error})", "quote the row's fields, or fetch the file again")
+            again.extend(taken)
+
+
+def _continued(lines: Iterator[str | Broken], taken: list[str | Broken]) -> Iterator[str]:
+    """What stands behind a row's first line as far as a reader asks for it and a row may go on; notes all of it."""
+    size = 0
+    for line in lines:
+        taken.append(line)
+        if isinstance(line, Broken) or (size := size + len(line)) > MAX_ROW:
+            return
+        yield line
 
 
 def _parquet(path: Path) -> Iterator[Item]:
@@ -146,22 +182,28 @@ def _parquet(path: Path) -> Iterator[Item]:
         with pq.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False) as file:
             size = IMAGE_ROWS if "binary" in str(file.schema_arrow) else ROWS
             for batch in file.iter_batches(batch_size=size):
-                yield from _batch(batch)
+                yield from listed(batch)
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a parquet file ({str(error)[:200]}); fetch it again") from None
 
 
-def _batch(batch: Any) -> Iterator[Item]:
+def listed(batch: Any) -> Iterator[Item]:
+    """The rows of an Arrow batch, whose texts nobody has read yet."""
     try:
         yield from batch.to_pylist()
         return
     except UnicodeDecodeError:
         pass
     for number in range(batch.num_rows):
-        try:
-            yield batch.slice(number, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            yield Broken(error.object[:80], "a text that is no UTF-8", "encode it again, or leave it out")
+        cells = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            try:
+                cells[name] = column[number].as_py()
+            except UnicodeDecodeError as error:
+                yield Broken(error.object[:80], "a text that is no UTF-8", "encode it again, or leave it out", name)
+                break
+        else:
+            yield cells
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Item]]] = {

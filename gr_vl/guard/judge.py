@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Judge:
         room = self.model.config.text_config.max_position_embeddings - self.max_tokens
         if len(encoded.ids) > room:
             raise DataError(f"exchange: {len(encoded.ids):,} tokens exceed the limit of {room:,}; shorten it")
-        return encoded
+        return replace(encoded, images=[])  # full-size pictures, of which the patches are all that is needed
 
     def reasoned(self, questions: Sequence[Question], encoded: Sequence[Encoded]) -> list[Moderation]:
         """Reasoning, then the verdict; the scores are read in a second pass over what was written."""

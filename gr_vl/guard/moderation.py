@@ -38,8 +38,10 @@ class Exchange:
             raise DataError(f"exchange: {size:,} characters exceed the limit of {MAX_CHARACTERS:,}; shorten it")
         if len(self.images) > MAX_IMAGES:
             raise DataError(f"exchange: {len(self.images)} images exceed the limit of {MAX_IMAGES}; send fewer")
-        for data in self.images:
-            images.size(data)
+        # Together: they are decoded at once, and a flat picture of many megapixels is a small file.
+        if (pixels := sum(math.prod(images.size(data)) for data in self.images)) > images.MAX_PIXELS:
+            limit = f"the limit of {images.MAX_PIXELS:,} for an exchange"
+            raise DataError(f"exchange: images of {pixels:,} pixels together exceed {limit}; scale them down")
 
     @property
     def sample(self) -> Sample:

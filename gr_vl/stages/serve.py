@@ -1,6 +1,7 @@
 """What mining and evaluation share: servers up, rows that fit, and how answers are drawn."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -9,9 +10,12 @@ from gr_vl.encoding import Encoder
 from gr_vl.generation import Generator, Request
 from gr_vl.stages import lengths
 
+RELOADING = "transformers"
+"""The rollout engine whose servers can load another model; vLLM's keep the one that they were started with."""
+
 
 def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths.Kept]:
-    """Start Ray and the rollout servers of a composed configuration."""
+    """Start Ray and the rollout servers of a composed configuration, watched over."""
     from transformers import AutoProcessor
 
     settings, rollout = config.gr_vl.generation, config.actor_rollout_ref.rollout
@@ -21,7 +25,6 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
     kept = lengths.fit(Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False)
     pulse = folder.absolute() / "pulse"
     watchdog.watch(pulse, config.gr_vl.watchdog)
-    jobs.start_ray(config, **{watchdog.VARIABLE: str(pulse)})
     request = Request(
         answers=settings.answers,
         temperature=settings.temperature,
@@ -29,4 +32,24 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
         seed=config.gr_vl.seed,
         max_tokens=rollout.response_length,
     )
-    return Generator(config, encoder), request, kept
+    manager = _start(config, pulse)
+
+    def restart(model: Path) -> Any:
+        import ray
+
+        if str(model) == config.actor_rollout_ref.model.path:
+            return generator.manager
+        config.actor_rollout_ref.model.path = str(model)
+        ray.shutdown()
+        return _start(config, pulse)
+
+    generator = Generator(manager, encoder, None if rollout.name == RELOADING else restart)
+    return generator, request, kept
+
+
+def _start(config: DictConfig, pulse: Path) -> Any:
+    from gr_vl.verl_ext import entry
+
+    jobs.start_ray(config, **{watchdog.VARIABLE: str(pulse)})
+    with watchdog.phase("load"):
+        return entry.rollout_servers(config)

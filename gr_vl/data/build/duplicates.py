@@ -6,12 +6,9 @@ labels are kept: one word can be the difference between harm and none, and contr
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from gr_vl.data.build import fingerprints
@@ -24,7 +21,7 @@ COARSE = 4
 """Cells of the side of what pictures are looked up by."""
 CONTRAST = 128
 """A picture whose greys span less has its differences judged in proportion: in the dark, all look alike."""
-_QUERIES = 1024
+_BLOCK = 1024
 
 Indices = NDArray[np.int64]
 
@@ -45,34 +42,29 @@ def picture_classes(thumbnails: NDArray[np.uint8], tolerance: int) -> Indices:
     if not len(thumbnails):
         return np.zeros(0, np.int64)
     unique, inverse = np.unique(thumbnails, axis=0, return_inverse=True)
-    edges = [pair for block in _alike(unique, tolerance) for pair in block]
-    number = len(unique)
-    left, right = np.array(edges, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(left), bool), (left, right)), (number, number))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)[inverse.reshape(-1)]
+    leader = np.arange(len(unique))
+    span = unique.max(1).astype(np.int16) - unique.min(1)
+    allowed = tolerance * np.minimum(span / CONTRAST, 1)
+    # One by one, and classes that are known at once: of pictures that are all alike, the pairs would fill the memory.
+    for index, found in enumerate(_candidates(unique, tolerance)):
+        rest = found[(found > index) & (leader[found] != leader[index])]
+        for block in np.split(rest, range(_BLOCK, len(rest), _BLOCK)):
+            apart = np.abs(unique[block].astype(np.int16) - unique[index]).max(1, initial=0)
+            same = leader[block[apart <= np.minimum(allowed[block], allowed[index])]]
+            if len(same):
+                leader[np.isin(leader, same)] = leader[index]
+    return leader[inverse.reshape(-1)]
 
 
-def _alike(thumbnails: NDArray[np.uint8], tolerance: int) -> Iterator[list[tuple[int, int]]]:
+def _candidates(thumbnails: NDArray[np.uint8], tolerance: int) -> Iterator[Indices]:
+    """For each picture those whose cells' means differ by at most the tolerance, itself included."""
     step = fingerprints.SIDE // COARSE
     means = thumbnails.reshape(-1, COARSE, step, COARSE, step).mean((2, 4), dtype=np.float32)
     points = means.reshape(len(thumbnails), -1)
     tree = cKDTree(points)
-    span = thumbnails.max(1).astype(np.int16) - thumbnails.min(1)
-    allowed = tolerance * np.minimum(span / CONTRAST, 1)
-    for start in range(0, len(points), _QUERIES):
+    for point in points:
         # Where no cell differs by more than the tolerance, no mean of cells does: no pair is missed.
-        near = tree.query_ball_point(points[start : start + _QUERIES], tolerance + 0.01, p=np.inf)
-        yield [
-            pair for index, found in enumerate(near, start) for pair in _confirmed(index, found, thumbnails, allowed)
-        ]
-
-
-def _confirmed(index: int, found: list[int], thumbnails: Any, allowed: Any) -> Iterator[tuple[int, int]]:
-    later = np.array([other for other in found if other > index], np.int64)
-    if len(later):
-        apart = np.abs(thumbnails[later].astype(np.int16) - thumbnails[index]).max(1)
-        for other in later[apart <= np.minimum(allowed[later], allowed[index])]:
-            yield index, int(other)
+        yield np.array(tree.query_ball_point(point, tolerance + 0.01, p=np.inf), np.int64)
 
 
 def picture_sets(corpus: Corpus, tolerance: int) -> list[tuple[int, ...]]:
@@ -88,40 +80,35 @@ class Clusters:
     def __init__(self, corpus: Corpus, among: Indices, pictures: Sequence[tuple[int, ...]], threshold: float) -> None:
         self.leader = np.arange(len(corpus))
         """For each row the first of its cluster."""
-        self.contrasts: set[tuple[int, int]] = set()
-        """Near duplicates with contrary labels."""
+        self.contrasts = 0
+        """Pairs of near duplicates with contrary labels."""
         self._corpus, self._threshold, self._labels = corpus, threshold, list(corpus.labels)
         self._signatures = np.minimum(corpus.prompt_signature, corpus.response_signature)
-        self._apart: set[tuple[int, int]] = set()
         sets = {found: number for number, found in enumerate(dict.fromkeys(pictures))}
         salt = np.array([sets[pictures[index]] for index in among], np.uint64)
-        for column in fingerprints.bands(self._signatures[among]).T:
+        self._bands = fingerprints.bands(self._signatures)
+        for band, column in enumerate(self._bands[among].T):
             for bucket in _buckets(column * np.uint64(2 * len(sets) + 1) + salt, among):
-                self._join(bucket, pictures)
+                self._join(bucket, band, pictures)
 
-    def _join(self, rows: Indices, pictures: Sequence[tuple[int, ...]]) -> None:
+    def _join(self, rows: Indices, band: int, pictures: Sequence[tuple[int, ...]]) -> None:
+        bands = self._bands[:, :band]
         for place, index in enumerate(rows[:-1].tolist()):
             rest = rows[place + 1 :]
             rest = rest[self.leader[rest] != self.leader[index]]
+            # Those that share an earlier band were compared there: to remember every pair would fill the memory.
+            rest = rest[(bands[rest] != bands[index]).all(1)]
             alike = (self._signatures[rest] == self._signatures[index]).mean(1) >= self._threshold - SLACK
             for other in rest[alike].tolist():
                 if pictures[index] == pictures[other]:
                     self._compare(index, other)
 
     def _compare(self, index: int, other: int) -> None:
-        pair = (index, other)
-        if pair in self._apart or self.leader[index] == self.leader[other]:
+        first, second = sorted(int(self.leader[row]) for row in (index, other))
+        if first == second or min(_likenesses(self._corpus, index, other)) < self._threshold:
             return
-        if min(_likenesses(self._corpus, index, other)) < self._threshold:
-            self._apart.add(pair)
-        else:
-            self._merge(pair)
-
-    def _merge(self, pair: tuple[int, int]) -> None:
-        first, second = sorted(int(self.leader[index]) for index in pair)
         if contrary(self._labels[first], self._labels[second]):
-            self._apart.add(pair)
-            self.contrasts.add(pair)
+            self.contrasts += 1
             return
         self.leader[self.leader == second] = first
         # What a whole cluster says: a row without a label must not tie together two that disagree.

@@ -20,7 +20,7 @@ from gr_vl.schema import Label, Sample, Task
 
 Item: TypeAlias = Sample | Refused
 
-VERSION = 1
+VERSION = 2
 """Part of every name: raise it when the same rows give another shard."""
 
 _RESPONSE = np.uint32(0x5BD1E995)
@@ -97,6 +97,15 @@ def write_shard(job: Job) -> int:
 def read_shard(path: Path) -> pa.Table:
     """A shard, mapped: what is not looked at is not read."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a shard is there to its end: a machine that lost power may leave an empty file, or a part of one."""
+    try:
+        read_shard(path)
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def counted(table: pa.Table) -> tuple[int, list[dict[str, Any]]]:

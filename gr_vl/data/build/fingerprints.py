@@ -54,14 +54,15 @@ def request_key(sample: Sample) -> bytes:
 
 
 def content_key(sample: Sample) -> bytes:
-    """16 bytes that two samples share when request and response are the same; decides what is drawn."""
+    """16 bytes that two samples share when request, response and policy are the same; decides what is drawn."""
     response = b"\0" if sample.response is None else normal(sample.response).encode()
-    return _digest([request_key(sample), response])
+    policy = [] if sample.policy is None else [normal(sample.policy).encode()]
+    return _digest([request_key(sample), response, *policy])
 
 
 def exact_key(sample: Sample) -> bytes:
     """16 bytes that change with every field of the sample."""
-    texts = [sample.id, sample.source, sample.prompt, sample.response, sample.reasoning]
+    texts = [sample.id, sample.source, sample.prompt, sample.response, sample.reasoning, sample.policy]
     labels = [(labels or {}).get(task) for labels in (sample.labels, sample.taught) for task in Task]
     fields = [b"\0" if text is None else b"\1" + whole(text).encode() for text in (*texts, *labels)]
     return _digest([*fields, *_pictures(sample)])

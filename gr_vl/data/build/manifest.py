@@ -122,10 +122,12 @@ def _named(row: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
 
 
 def _inputs(items: Iterable[Ingredient]) -> dict[str, str]:
-    """The files of each folder as `sha256sum` lists them, by folder; each folder is read once."""
+    """The files of each folder as `sha256sum` lists them beside it, by folder; each folder is read once."""
     listed: dict[str, str] = {}
     for item in items:
         if str(item.folder) not in listed:
             files = sorted(path for path in item.folder.rglob("*") if path.is_file())
-            listed[str(item.folder)] = "".join(f"{sha256(path)}  {path}\n" for path in files)
+            names = (Path(item.folder.name, path.relative_to(item.folder)).as_posix() for path in files)
+            rows = (f"{sha256(path)}  {name}\n" for path, name in zip(files, names, strict=True))
+            listed[str(item.folder)] = "".join(rows)
     return listed

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from gr_vl.data import io
+from gr_vl.data import io, measured
 from gr_vl.data.build import features, fingerprints, manifest, selection, workers
 from gr_vl.data.build.features import Chunk, Item, Job
 from gr_vl.data.build.files import replace_text
@@ -40,6 +40,7 @@ def build(recipe: Recipe, out: Path, lookup: Lookup, *, processes: int = 2) -> I
     found = {item.name: lookup(item.name) for item in (*recipe.ingredients, *recipe.benchmarks)}
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
+        _forget(recipe, out)
         watch = Watch()
         read = _Reading(recipe, out, {name: source.read for name, source in found.items()})
         yield from _about(watch, "reading", read.examine(processes), _published(found.values()))
@@ -47,7 +48,6 @@ def build(recipe: Recipe, out: Path, lookup: Lookup, *, processes: int = 2) -> I
         corpus = features.Corpus([(name, paths) for name, paths in read.shards.items()])
         chosen = selection.select(recipe, corpus)
         read.check_shares(chosen.quarantined)
-        (out / manifest.NAME).unlink(missing_ok=True)
         yield from _about(watch, "writing", _write(recipe, out, read, corpus, chosen), len(chosen.kept))
         yield watch.state(len(chosen.kept), None, "hashing")
         manifest.write(recipe, out, found, read.rows, read.quarantined, corpus, chosen)
@@ -101,7 +101,7 @@ class _Reading:
             path = work / f"{chunk.name}.arrow"
             paths.append(path)
             start += len(rows)
-            yield item.name, None if path.is_file() else Job(chunk, path), len(rows)
+            yield item.name, None if features.is_whole(path) else Job(chunk, path), len(rows)
         if not start:
             raise DataError(f"{item.folder}: {item.name} has no rows there; correct the folder")
 
@@ -155,6 +155,18 @@ def _write(
                     raise DataError(f"{item.folder}: row {row} has changed since it was examined; run again")
                 writers[splits[place]].add(sample)
                 yield item.name
+
+
+def _forget(recipe: Recipe, out: Path) -> None:
+    """Remove the last build's manifest, and its splits that this one has not: they must not pass for this build's."""
+    path = out / manifest.NAME
+    if not path.is_file():
+        return
+    for split in map(out.joinpath, json.loads(path.read_text(encoding="utf-8"))["outputs"]):
+        if split.stem not in recipe.splits:
+            split.unlink(missing_ok=True)
+            measured.path_of(split).unlink(missing_ok=True)
+    path.unlink()
 
 
 @contextmanager

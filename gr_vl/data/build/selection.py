@@ -63,7 +63,7 @@ def select(recipe: Recipe, corpus: Corpus) -> Selection:
         first.setdefault(match.row, match)
     rows = _without(found, rows, CONTAMINATED, {row: match.benchmark_row for row, match in first.items()})
     clusters = duplicates.Clusters(corpus, rows, pictures, recipe.near_text)
-    found.contrasts = len(clusters.contrasts)
+    found.contrasts = clusters.contrasts
     followers = {row: int(clusters.leader[row]) for row in rows.tolist() if clusters.leader[row] != row}
     rows = _without(found, rows, NEAR, followers)
     drawn = _draw(found, recipe, corpus, rows)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from gr_vl.data import io, measured
+from gr_vl.data import io, measured, tables
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.schema import Label, Sample
+from gr_vl.schema import Sample
 
 BATCH = 64
 """Rows a job: with a megabyte of pictures each they still fit into a corner of the memory."""
@@ -110,7 +110,7 @@ def validate(
 def check(job: Job) -> list[Checked]:
     """Examine, and measure, the rows of a job."""
     batch = pa.ipc.read_record_batch(pa.py_buffer(job.batch), io.SCHEMA)
-    return [_check(number, row, job) for number, row in enumerate(batch.to_pylist(), job.start)]
+    return [_check(number, row, job) for number, row in enumerate(tables.listed(batch), job.start)]
 
 
 @lru_cache
@@ -124,15 +124,17 @@ def encoder(model: Path, dialect: str) -> Any:
     return Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect))
 
 
-def _check(number: int, row: dict[str, Any], job: Job) -> Checked:
+def _check(number: int, row: tables.Item, job: Job) -> Checked:
+    if isinstance(row, tables.Broken):
+        return Checked(number, None, rows.problem(row.field, row.value, row.reason, row.fix))
     if any(image is None or image["bytes"] is None for image in row["images"] or ()):
         path = next((image["path"] for image in row["images"] if image), None)
         found = rows.problem("images", path, "image without bytes", "embed the encoded file itself")
         return Checked(number, row["id"], found)
     try:
         sample = io.from_row(row)
-    except ValueError as error:
-        found = rows.problem(_label_field(row), str(error).split("'")[1], "unknown label", "write harmful or unharmful")
+    except io.UnknownLabel as error:
+        found = rows.problem(error.field, error.word, "unknown label", error.fix)
         return Checked(number, row["id"], found)
     examined = rows.examine(sample, job.dialect)
     if isinstance(examined, rows.Problem):
@@ -150,11 +152,6 @@ def measure(sample: Sample, encoder: Any) -> Measured:
     except DataError:
         whole = None
     return Measured(prompt, encoder.visual_tokens(sample), whole)
-
-
-def _label_field(row: dict[str, Any]) -> str:
-    names: list[str] = [name for name in io.SCHEMA.names if name.endswith("_label")]
-    return next(name for name in names if row[name] not in {None, *Label})
 
 
 def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:

@@ -39,7 +39,9 @@ def worked(jobs: Iterable[Job], work: Callable[[Job], Result], workers: int) -> 
     Raises StageError when a worker process is killed, and whatever `work` raises.
     """
     if workers == 1:
-        yield from map(work, jobs)
+        # No map: it would take a StopIteration that `work` raises for the end of the jobs.
+        for job in jobs:
+            yield work(job)
         return
     # Spawned: a fork would copy whatever threads and locks the caller has.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:

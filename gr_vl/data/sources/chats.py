@@ -134,7 +134,7 @@ def _sharegpt(row: Row) -> Sample:
     return _sample(row, *_exchange(row, "conversations", "from", "value"), "conversations")
 
 
-_FILES = "*.jsonl|*.jsonl.gz|*.json|*.parquet"
+_FILES = "*.jsonl,*.jsonl.gz,*.json,*.json.gz,*.parquet"
 _COMMON: dict[str, Any] = {
     "url": "your own",
     "licence": "your own",
@@ -145,14 +145,14 @@ SOURCES = (
     Source(
         name="openai_messages",
         title="OpenAI messages",
-        layout="*.jsonl (or .json, .parquet): messages, images, prompt_label, response_label",
+        layout="*.jsonl, .json, .parquet: messages, images, prompt_label, response_label",
         read=reader("openai_messages", _FILES, convert=_openai),
         **_COMMON,
     ),
     Source(
         name="sharegpt",
         title="ShareGPT",
-        layout="*.jsonl (or .json, .parquet): conversations, image or images, prompt_label, response_label",
+        layout="*.jsonl, .json, .parquet: conversations, image or images, prompt_label, response_label",
         read=reader("sharegpt", _FILES, convert=_sharegpt),
         **_COMMON,
     ),

@@ -1,5 +1,6 @@
 """From files to samples, with an account of every row: what all converters share."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,20 +21,24 @@ Convert = Callable[[Row], Sample | Iterable[Sample]]
 def files(root: Path, *patterns: str) -> list[Path]:
     """The files below a folder that match each pattern, in the order of patterns and names.
 
-    A pattern is pathlib's; of several with a | between them, the first that matches anything counts. Raises DataError
-    when there is no such folder, or when nothing in it matches a pattern.
+    A pattern is pathlib's, or several with commas between them, any of which may match. Of several with a | between
+    them, which name the same rows, the first that matches anything counts. Raises DataError when there is no such
+    folder, or when nothing in it matches a pattern.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; name the one that holds the download")
     found: dict[Path, None] = {}
     for pattern in patterns:
-        choices = (sorted(path for path in root.rglob(one) if path.is_file()) for one in pattern.split("|"))
-        paths = next((paths for paths in choices if paths), None)
+        paths = next(filter(None, (_matching(root, names) for names in pattern.split("|"))), None)
         if paths is None:
-            wanted = pattern.replace("|", " or ")
+            wanted = re.sub("[|,]", " or ", pattern)
             raise DataError(f"{root}: holds no {wanted}; `gr-vl data list NAME` shows what belongs there")
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _matching(root: Path, names: str) -> list[Path]:
+    return sorted({path for name in names.split(",") for path in root.rglob(name) if path.is_file()})
 
 
 def reader(
@@ -55,7 +60,7 @@ def _read(
         file = path.relative_to(root).as_posix()
         for number, item in enumerate(tables.rows(path)):
             if isinstance(item, tables.Broken):
-                yield Refused(file, number, "", shown(item.value), item.reason, item.fix)
+                yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
             elif selects is None or selects(item):
                 yield from converted(Row(item, source, root, file, number), convert, seen)
 

@@ -50,7 +50,7 @@ def _reader(source: str, name: str, *, named: bool) -> Callable[[Path], Iterator
         convert = _convert(pictures, named=named)
         for number, item in enumerate(tables.rows(path)):
             if isinstance(item, tables.Broken):
-                yield Refused(file, number, "", shown(item.value), item.reason, item.fix)
+                yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
             else:
                 yield from converted(Row(item, source, root, file, number), convert, seen)
 

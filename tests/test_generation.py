@@ -1,0 +1,56 @@
+"""Answers in the order of the requests, written as they come: a run that breaks off goes on where its file ends."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from gr_vl.evaluation.answers import read_answers
+from gr_vl.generation import Generator, Request
+
+REQUEST = Request(answers=3, temperature=1.0, top_p=1.0, seed=1, max_tokens=8)
+
+
+class Servers:
+    """verl's manager and its client: whoever asks later is answered sooner, and the first `good` requests are."""
+
+    def __init__(self, good=99):
+        self.good, self.asked = good, []
+
+    def get_client(self):
+        return self
+
+    async def generate(self, name, *, prompt_ids, sampling_params, image_data):
+        number = len(self.asked)
+        self.asked.append(name)
+        await asyncio.sleep(0.02 - number / 1000)
+        if number >= self.good:
+            await asyncio.sleep(0.05)
+            raise ConnectionError("the machine is gone")
+        return SimpleNamespace(token_ids=[sampling_params["seed"] % 90 + 100, *prompt_ids[-2:]])
+
+
+def answered(servers, encoder, samples, out):
+    return list(Generator(servers, encoder).answers(samples, len(samples), REQUEST, out))
+
+
+@pytest.fixture
+def whole(tmp_path, encoder, corpus):
+    answered(Servers(), encoder, corpus[:4], tmp_path / "whole.jsonl")
+    return tmp_path / "whole.jsonl"
+
+
+def test_answers_stand_in_the_order_of_the_requests(whole, corpus):
+    assert [(a.id, a.index) for a in read_answers(whole)] == [(s.id, k) for s in corpus[:4] for k in range(3)]
+
+
+@pytest.mark.parametrize("good", [0, 1, 5, 11])
+def test_what_was_answered_before_a_break_is_on_disk_and_never_asked_again(whole, tmp_path, encoder, corpus, good):
+    out, again = tmp_path / "answers.jsonl", Servers()
+    with pytest.raises(ConnectionError):
+        answered(Servers(good), encoder, corpus[:4], out)
+    assert len(read_answers(out) if out.exists() else []) == good
+    found = answered(again, encoder, corpus[:4], out)
+    assert again.asked == [f"{s.id}-{k}" for s in corpus[:4] for k in range(3)][good:]
+    assert [answer for _, answers in found for answer in answers] == read_answers(whole)
+    assert out.read_bytes() == whole.read_bytes()

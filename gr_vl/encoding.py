@@ -56,7 +56,7 @@ class Encoder:
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
         pictures = map(images.decode, sample.images)
-        messages = self._messages(sample)
+        messages = self.turns(sample)
         for part in (part for message in messages for part in message["content"] if sample.images):
             if part["type"] == "image":
                 part["image"] = next(pictures)
@@ -91,7 +91,7 @@ class Encoder:
 
     def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
         """Tokens of each row, with its target or without. Of images the headers are read, nothing is decoded."""
-        rows = [self._render(self._messages(sample)) for sample in samples]
+        rows = [self._render(self.turns(sample)) for sample in samples]
         if targets:
             end = self.tokenizer.eos_token
             rows = [
@@ -111,14 +111,19 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> str:
         """What encoders of the same lengths share, wherever they were saved: the tokenizer, and what the rest does."""
-        tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
         probe = Sample("", "", "p", "r", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="r")
-        rendered = self._render(self._messages(probe)), self._render(self._messages(replace(probe, images=(b"",))))
-        sizes = [self._image_tokens(*size) for size in PROBES]
+        shown = [probe, replace(probe, images=(b"",))] if self.sees else [probe]
+        rendered = [self._render(self.turns(sample)) for sample in shown]
+        sizes = [self._image_tokens(*size) for size in PROBES if self.sees]
         parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(probe), sizes]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _messages(self, sample: Sample) -> list[Message]:
+    def turns(self, sample: Sample) -> list[Message]:
+        """The dialect's messages as the chat template takes them, pictures as place holders.
+
+        Raises DataError where a picture is asked of a model that reads text alone.
+        """
         messages = self.dialect.messages(sample)
         for message in messages:
             for part in message["content"]:

@@ -54,9 +54,7 @@ class Guard:
         grammar = dialects.get(dialect or folders.dialect_of(path))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else folders.stored_dtype(path))
-        model = models.load(
-            path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
+        model = models.load(path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
         encoder = Encoder(AutoProcessor.from_pretrained(path, local_files_only=True), grammar)
         root = None if image_root is None else Path(image_root)
         return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)

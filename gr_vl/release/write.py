@@ -64,9 +64,7 @@ def compare(
 
 
 def _load(folder: Path, dialect: str, dtype: str) -> tuple[Any, Encoder]:
-    model = models.load(
-        folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-    )
+    model = models.load(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     return model.eval(), Encoder(processor, dialects.get(dialect))
 

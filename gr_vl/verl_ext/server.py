@@ -47,9 +47,7 @@ class TransformersServer:
     def __init__(self, config: RolloutConfig, model_config: HFModelConfig) -> None:
         self.config = config
         self.processor, self.tokenizer = model_config.processor, model_config.tokenizer
-        self.model = models.load(
-            model_config.local_path, dtype=config.dtype, attn_implementation="sdpa"
-        ).eval()
+        self.model = models.load(model_config.local_path, dtype=config.dtype, attn_implementation="sdpa").eval()
         self.forbidden = vision_ids(self.tokenizer)
         self.global_steps: int | None = None
         self._pending: list[_Request] = []

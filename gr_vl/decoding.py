@@ -1,4 +1,4 @@
-"""Batched decoding and scoring, with pictures or without: equal prompts are read once, and finished rows leave the batch.
+"""Batched decoding and scoring, with or without pictures: equal prompts are read once, finished rows leave the batch.
 
 `model.generate` reads a prompt as often as it is answered, carries finished rows to the end, and in transformers 5.9
 leaves the rotary offsets of one batch behind for the next one that holds no image. Here positions are explicit.

@@ -92,7 +92,7 @@ def refuses(sample):
 
 def test_reasoning_ends_in_what_is_taught_and_numbers_rules_as_they_stand(corpus):
     for sample in corpus["train"]:
-        ((task, found),) = (sample.taught or sample.labels).items()
+        ((_, found),) = (sample.taught or sample.labels).items()
         numbers = re.findall(r"about ([\w ]+)\. R(\d) names it", sample.reasoning)
         assert bool(numbers) is (found is H)
         assert all(rules_of(sample)[int(number) - 1] == thing for thing, number in numbers)

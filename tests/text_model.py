@@ -9,18 +9,16 @@ CONTROL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end
 RECIPE = Path(__file__).parent.parent / "recipes" / "guardreasoner" / "sft.yaml"
 
 
-def build(folder, texts=("You judge what a user asks.",), vocabulary=320):
-    """Write the model's folder, its tokenizer trained on the texts; returns it."""
+def build(folder):
+    """Write the model's folder; returns it."""
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer, learner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     learner.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=CONTROL, initial_alphabet=alphabet, show_progress=False
-        ),
+        ["You judge what a user asks."],
+        trainers.BpeTrainer(vocab_size=320, special_tokens=CONTROL, initial_alphabet=alphabet, show_progress=False),
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=learner, bos_token=CONTROL[0], eos_token=CONTROL[-1])
     # Of the published sizes. It knows no parts, and there is no token for padding.

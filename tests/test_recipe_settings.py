@@ -124,7 +124,7 @@ def test_the_subsets_guards_differ_from_the_full_one_in_their_data_alone():
 def test_the_tiny_ensemble_is_one_command_whose_stages_are_those_of_the_published_one():
     published, tiny = (compose.pipeline("guardreasoner", [f"model={model}"]) for model in ("1b", "tiny_ensemble"))
     assert [stage for stage in tiny if stage != "base"] == published
-    for stage in ("sft_a", "mine_a", "pairs_ensemble", "dpo"):
+    for stage in ("sft_a", "pairs_ensemble"):
         of_one, of_many = (values("guardreasoner", model, stage) for model in ("tiny", "tiny_ensemble"))
         assert {key for key in of_one if of_one[key] != of_many[key]} == {"gr_vl.model"}
 

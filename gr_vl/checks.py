@@ -109,6 +109,7 @@ def _pairs(config: DictConfig, files: bool) -> Facts:
     settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
     preference.pairs([], [], dialect, choice=settings.choice, seed=0)
     preference.weighted([], settings.gamma)
+    preference.split([], settings.held_out)
     limits.rows(settings.corpus, files)
     return {"choice": settings.choice, "gamma": settings.gamma, "guards": 1 + len(settings.reduced)}
 
@@ -130,6 +131,8 @@ def _dpo(config: DictConfig, files: bool) -> Facts:
         if OmegaConf.select(config, key) < 0:
             raise ConfigError(f"{key}={OmegaConf.select(config, key)} must be at least 0; the paper's are 0.01 and 2")
     limits.model(config.model.path, files)
+    if config.data.val_files is not None:
+        limits.rows(config.data.val_files, files)
     steps = _steps(config, limits.rows(config.data.train_files, files))
     return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 

@@ -1,4 +1,4 @@
-"""Batched decoding and scoring with a Qwen2.5-VL: equal prompts are read once, and finished rows leave the batch.
+"""Batched decoding and scoring, with or without pictures: equal prompts are read once, finished rows leave the batch.
 
 `model.generate` reads a prompt as often as it is answered, carries finished rows to the end, and in transformers 5.9
 leaves the rotary offsets of one batch behind for the next one that holds no image. Here positions are explicit.
@@ -36,12 +36,14 @@ class Continuation:
     tokens: Sequence[int]
 
 
-def collate(rows: Sequence[Encoded], pad: int, image_token: int) -> dict[str, torch.Tensor]:
-    """Encoded prompts as one batch, padded on the left."""
+def collate(rows: Sequence[Encoded], pad: int, image_token: int | None) -> dict[str, torch.Tensor]:
+    """Encoded prompts as one batch, padded on the left; `image_token` is None for a model that reads text alone."""
     width = max(len(row.ids) for row in rows)
     ids = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
     mask = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows])
-    prompts = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image_token).int()}
+    prompts = {"input_ids": ids, "attention_mask": mask}
+    if image_token is not None:
+        prompts["mm_token_type_ids"] = (ids == image_token).int()
     pictured = [row.features for row in rows if row.features]
     return prompts | {name: torch.cat([row[name] for row in pictured]) for name in (pictured[0] if pictured else ())}
 
@@ -56,7 +58,7 @@ def log_probs(model: Any, prompts: dict[str, torch.Tensor], wanted: Sequence[Con
     ids = torch.tensor([[0] * (width - len(row)) + row for row in _parts(wanted)[0]], device=device)
     here = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in _parts(wanted)[0]], device=device)
     mask = torch.cat([prompts["attention_mask"][of], here], dim=1)
-    positions = ((mask.cumsum(1) - 1)[:, -width:] + offsets[of][:, None]).expand(3, -1, -1)
+    positions = _axes(prompts, (mask.cumsum(1) - 1)[:, -width:] + offsets[of][:, None])
     output = model(
         input_ids=ids,
         attention_mask=mask,
@@ -75,15 +77,23 @@ def _parts(wanted: Sequence[Continuation]) -> tuple[list[list[int]], list[Sequen
 
 def _read(model: Any, prompts: dict[str, torch.Tensor]) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
     """The cache of all prompts, the logits after each, and how far its positions are from its number of tokens."""
-    cache = DynamicCache()
-    positions, offsets = model.model.get_rope_index(
-        prompts["input_ids"],
-        mm_token_type_ids=prompts["mm_token_type_ids"],
-        image_grid_thw=prompts.get("image_grid_thw"),
-        attention_mask=prompts["attention_mask"],
-    )
+    cache, mask = DynamicCache(), prompts["attention_mask"]
+    if "mm_token_type_ids" in prompts:
+        positions, offsets = model.model.get_rope_index(
+            prompts["input_ids"],
+            mm_token_type_ids=prompts["mm_token_type_ids"],
+            image_grid_thw=prompts.get("image_grid_thw"),
+            attention_mask=mask,
+        )
+    else:
+        positions, offsets = (mask.cumsum(1) - 1).clamp(min=0), mask.new_zeros(len(mask))
     output = model(**prompts, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return cache, output.logits[:, -1], offsets.reshape(-1)
+
+
+def _axes(prompts: dict[str, torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
+    """Positions of text as the model counts them: on three axes, one of them time, where it reads pictures."""
+    return positions.expand(3, -1, -1) if "mm_token_type_ids" in prompts else positions
 
 
 @torch.inference_mode()
@@ -97,8 +107,8 @@ def decode(
 ) -> list[Row]:
     """Answers to row `copies[i]` of `prompts`, one for each i, until `end` or `limits[i]` tokens.
 
-    `prompts` holds input_ids, attention_mask and mm_token_type_ids (prompts, length), padded on the left, and
-    pixel_values with image_grid_thw where there are images.
+    `prompts` holds input_ids and attention_mask (prompts, length), padded on the left; for a model that reads pictures
+    mm_token_type_ids too, and pixel_values with image_grid_thw where there are images.
     """
     cache, logits, offsets = _read(model, prompts)
     of = torch.tensor(copies)
@@ -115,7 +125,7 @@ def decode(
             cache.batch_select_indices(open_rows.nonzero()[:, 0].to(mask.device))
             alive, tokens, mask, offsets = alive[open_rows], tokens[open_rows], mask[open_rows], offsets[open_rows]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        here = (mask.sum(1) - 1 + offsets).view(1, -1, 1).expand(3, -1, -1)
+        here = _axes(prompts, (mask.sum(1) - 1 + offsets)[:, None])
         logits = model(
             input_ids=tokens[:, None].to(mask.device),
             attention_mask=mask,

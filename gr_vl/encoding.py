@@ -68,7 +68,7 @@ class Encoder:
     def messages(self, sample: Sample) -> list[Message]:
         """The dialect's messages with decoded images in place of the place holders."""
         pictures = map(images.decode, sample.images)
-        messages = self._messages(sample)
+        messages = self.turns(sample)
         for part in (part for message in messages for part in message["content"] if sample.images):
             if part["type"] == "image":
                 part["image"] = next(pictures)
@@ -103,7 +103,7 @@ class Encoder:
 
     def lengths(self, samples: Sequence[Sample], *, targets: bool) -> list[int]:
         """Tokens of each row, with its target or without. Of images the headers are read, nothing is decoded."""
-        rows = [self._render(self._messages(sample)) for sample in samples]
+        rows = [self._render(self.turns(sample)) for sample in samples]
         if targets:
             end = self.tokenizer.eos_token
             rows = [
@@ -123,13 +123,18 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> str:
         """What encoders of the same lengths share, wherever they were saved: the tokenizer, and what the rest does."""
-        tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
-        rendered = self._render(self._messages(PROBE)), self._render(self._messages(replace(PROBE, images=(b"",))))
-        sizes = [self._image_tokens(*size) for size in PROBES]
+        tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        shown = [PROBE, replace(PROBE, images=(b"",))] if self.sees else [PROBE]
+        rendered = [self._render(self.turns(sample)) for sample in shown]
+        sizes = [self._image_tokens(*size) for size in PROBES if self.sees]
         parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(PROBE), sizes]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _messages(self, sample: Sample) -> list[Message]:
+    def turns(self, sample: Sample) -> list[Message]:
+        """The dialect's messages as the chat template takes them, pictures as place holders.
+
+        Raises DataError where a picture is asked of a model that reads text alone.
+        """
         messages = self.dialect.messages(sample)
         for message in messages:
             for part in message["content"]:

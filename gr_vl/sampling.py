@@ -7,11 +7,17 @@ distribution, which is what verl's trainer recomputes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 """No answer may hold one of these: it would be counted against the images of the prompt."""
+
+
+def vision_ids(tokenizer: Any) -> list[int]:
+    """Ids of the vision tokens that a tokenizer has: none, where the model reads text alone."""
+    return [index for index, token in tokenizer.added_tokens_decoder.items() if str(token) in VISION_TOKENS]
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,10 @@ def test_the_table_says_what_was_measured_and_on_what(filled):
     text = results.write(made, cells, root).read_text()
     assert "seeds 1, 2, 3, split test with n = 4 samples a seed" in text
     assert "Not finished" not in text
-    assert "| full | 100.0 ± 0.0 | 100.0 ± 0.0 | - | 10.0 ± 0.0 | 0.0 ± 0.0 |" in text
-    assert "| alone | 82.2 ± 16.8 | 82.2 ± 16.8 | - | 8.0 ± 0.0 | 0.0 ± 0.0 |" in text
-    assert "| alone | -17.8 [-59.5, +23.9] | -17.8 [-59.5, +23.9] | - | -2.0 [-2.0, -2.0] |" in text
+    assert "| full | 100.0 ± 0.0 | 100.0 ± 0.0 | - | 100.0 ± 0.0 | 10.0 ± 0.0 | 0.0 ± 0.0 |" in text
+    assert "| alone | 82.2 ± 16.8 | 82.2 ± 16.8 | - | 83.3 ± 14.4 | 8.0 ± 0.0 | 0.0 ± 0.0 |" in text
+    assert "| alone | -17.8 [-59.5, +23.9] | -17.8 [-59.5, +23.9] | - |" in text
+    assert "| -16.7 [-52.5, +19.2] | -2.0 [-2.0, -2.0] |" in text
     assert "| alone | -33.3 [" in text
     assert "- full: nothing\n- alone: `concat:gr_vl.concat.share=0.0`" in text
     assert "Over 3 they are wide" in text
@@ -124,7 +125,7 @@ def test_one_seed_has_no_interval_over_seeds(filled):
     made, cells, root = filled([1])
     text = results.write(made, cells, root).read_text()
     assert "| alone | -33.3 [n/a] |" in text
-    assert "| alone | 66.7 | 66.7 | - | 8.0 | 0.0 |" in text
+    assert "| alone | 66.7 | 66.7 | - | 75.0 | 8.0 | 0.0 |" in text
 
 
 def test_samples_of_other_sources_do_not_count(filled):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from factories import write_json
 
 from gr_vl.errors import DataError
 from gr_vl.evaluation.compare import markdown
@@ -38,9 +39,27 @@ def test_differences_are_in_points_and_percent_with_mean_and_spread(tmp_path):
     assert "| 2 | rl | 76.0 | 76.0 | 76.0 | 80.0 | 0.0 |" in text
 
 
+def test_preference_learning_is_measured_against_its_start_with_the_third_task(tmp_path):
+    run = write_run(tmp_path / "a", 1, sft=(0.70, 90.0), dpo=(0.75, 81.0))
+    summary = json.loads((run / "summary.json").read_text())
+    for row, f1 in zip(summary["eval"].values(), (None, 0.9), strict=True):
+        row["refusal_f1"] = f1
+    write_json(run / "summary.json", summary)
+    text = markdown([run])
+    assert "| seed | model | prompt F1 | response F1 | refusal F1 | mean F1 | tokens | unparsable |" in text
+    assert "| 1 | sft | 70.0 | 70.0 | - | 70.0 | 90.0 | 0.0 |" in text
+    assert "| 1 | dpo | 75.0 | 75.0 | 90.0 | 75.0 | 81.0 | 0.0 |" in text
+    assert "| dpo against sft: mean F1, points | +5.0 | +5.0 |" in text
+    assert "| dpo against sft: output tokens | -10.0 % | -10.0 % |" in text
+
+
 def test_a_model_that_was_not_evaluated_is_left_out(tmp_path):
     text = markdown([write_run(tmp_path / "a", 1, sft=(0.7, 90.0), rl=(0.8, 80.0))])
     assert "rl_eco" not in text
+
+
+def test_without_the_third_task_there_is_no_column_of_it(tmp_path):
+    assert "refusal" not in markdown([write_run(tmp_path / "a", 1, sft=(0.7, 90.0))])
 
 
 def test_a_run_without_a_summary_is_named(tmp_path):

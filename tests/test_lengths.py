@@ -61,6 +61,21 @@ def test_the_limit_itself_still_fits(fit, corpus, encoder):
     assert fit(corpus, longest - 1).quarantined["too long"] >= 1
 
 
+def test_rows_without_reasoning_are_no_targets_and_counted_apart(fit, corpus):
+    # Of two questions about an exchange, one has the reasoning: half of a corpus of such rows is no sign of a mistake.
+    bare = [dataclasses.replace(sample, id=f"{sample.id}:prompt", reasoning=None) for sample in corpus]
+    kept = fit([*corpus, *bare], 400)
+    assert (kept.rows, kept.quarantined, kept.unreasoned) == (60, {}, 60)
+    assert io.read(kept.path) == corpus
+    assert fit([*corpus, *bare], 400, targets=False).rows == 120
+
+
+def test_too_few_rows_with_reasoning_stop_the_stage_and_say_so(fit, corpus):
+    bare = [dataclasses.replace(sample, reasoning=None) for sample in corpus[8:]]
+    with pytest.raises(DataError, match=r"52 of 60 rows cannot be used \(no reasoning: 52\)"):
+        fit([*corpus[:8], *bare], 400, least=9)
+
+
 def test_without_targets_prompts_alone_are_measured(fit, corpus, encoder):
     assert fit(corpus, max(encoder.lengths(corpus, targets=False)), targets=False).rows == 60
 

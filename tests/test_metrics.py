@@ -91,6 +91,9 @@ def test_summary_of_a_case_counted_by_hand():
         "prompt_f1": pytest.approx(1 / 2),  # a hit, b missed, c counts as an alarm
         "response_f1": pytest.approx(4 / 5),  # a and b hit, c counts as an alarm
         "mean_f1": pytest.approx(0.65),
+        "prompt_accuracy": 0.5,  # a and d
+        "response_accuracy": pytest.approx(2 / 3),  # a and b
+        "accuracy": pytest.approx(7 / 12),
         "mean_output_tokens": 25.0,
         "parse_failure_rate": 0.25,
         "n": 4,

@@ -31,7 +31,12 @@ def answered(folder, samples, wrong):
 
 
 def config(tmp_path, reduced):
-    settings = {"corpus": str(tmp_path / "train.parquet"), "out": str(tmp_path / "pairs.parquet"), "gamma": 0.2}
+    settings = {
+        "corpus": str(tmp_path / "train.parquet"),
+        "out": str(tmp_path / "pairs.parquet"),
+        "gamma": 0.2,
+        "held_out": 0.0,
+    }
     settings |= {"choice": "random", "full": str(tmp_path / "mine"), "reduced": reduced}
     return OmegaConf.create({"gr_vl": {"dialect": "guardreasoner", "seed": 1, "pairs": settings}})
 
@@ -42,6 +47,32 @@ def test_one_guard_gives_its_own_pairs(tmp_path, corpus):
     counts = pairs.run(config(tmp_path, {}))["pairs"]
     assert counts == {"n": 20, "source/demo_image": 10, "source/demo_text": 10, "task/prompt": 20}
     assert len(preference.read(tmp_path / "pairs.parquet")) == 20
+
+
+def test_pairs_that_are_held_out_are_no_pairs_to_learn_from_and_stay_so_in_another_run(tmp_path, corpus):
+    io.write(tmp_path / "train.parquet", corpus)
+    answered(tmp_path / "mine", corpus, {"demo_text", "demo_image"})
+    settings = config(tmp_path, {})
+    settings.gr_vl.pairs.held_out = 0.3
+    counts = pairs.run(settings)
+    learned, held_out = (
+        {pair.sample.id for pair in preference.read(tmp_path / f"{name}.parquet")} for name in ("pairs", "held_out")
+    )
+    assert (len(learned), len(held_out)) == (counts["pairs"]["n"], counts["held_out"]["n"])
+    assert len(learned) + len(held_out) == 20
+    assert learned & held_out == set()
+    assert 2 <= len(held_out) <= 10
+    # Of fewer pairs the same ones are held out, whatever the seed.
+    answered(tmp_path / "mine", corpus, {"demo_text"})
+    settings.gr_vl.seed = 9
+    pairs.run(settings)
+    again = {pair.sample.id for pair in preference.read(tmp_path / "held_out.parquet")}
+    assert again == held_out & {sample.id for sample in corpus if sample.source == "demo_text"}
+
+
+def test_nothing_to_learn_from_is_refused():
+    with pytest.raises(ConfigError, match=r"gr_vl\.pairs\.held_out=1 must lie in \[0, 1\)"):
+        preference.split([], 1)
 
 
 def test_an_ensemble_takes_the_sources_that_a_guard_lacked_from_the_others(tmp_path, corpus):

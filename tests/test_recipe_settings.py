@@ -9,7 +9,7 @@ from gr_vl.augment import preference
 from gr_vl.errors import ConfigError
 from gr_vl.stages import KINDS
 
-RECIPES = {"guardreasoner": ("tiny", "1b", "3b", "8b"), "rsafe": ("tiny", "7b")}
+RECIPES = {"guardreasoner": ("tiny", "tiny_ensemble", "1b", "3b", "8b"), "rsafe": ("tiny", "7b")}
 STAGES = [
     pytest.param(recipe, model, stage, id=f"{recipe} {model} {stage}")
     for recipe, models in RECIPES.items()
@@ -119,6 +119,21 @@ def test_the_subsets_guards_differ_from_the_full_one_in_their_data_alone():
         "trainer.experiment_name",
         "trainer.default_local_dir",
     }
+
+
+def test_the_tiny_ensemble_is_one_command_whose_stages_are_those_of_the_published_one():
+    published, tiny = (compose.pipeline("guardreasoner", [f"model={model}"]) for model in ("1b", "tiny_ensemble"))
+    assert [stage for stage in tiny if stage != "base"] == published
+    for stage in ("sft_a", "pairs_ensemble"):
+        of_one, of_many = (values("guardreasoner", model, stage) for model in ("tiny", "tiny_ensemble"))
+        assert {key for key in of_one if of_one[key] != of_many[key]} == {"gr_vl.model"}
+
+
+def test_log_probabilities_are_held_against_each_other_only_where_sampler_and_trainer_mean_the_same():
+    for model in RECIPES["rsafe"]:
+        found = values("rsafe", model, "rl")
+        cut = found["actor_rollout_ref.rollout.top_p"] < 1
+        assert (found["gr_vl.belief.log_prob_limit"] is None) is cut
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,15 @@ def test_samples_of_two_policies_are_not_joined():
         concatenate(*parts)
 
 
-def data_stage(run, dialect, source):
+def run_data(run, dialect, source):
+    """Counts of the stage."""
     settings = {"source": source, "folder": str(run), "train": 12, "validation": 6, "test": 6}
-    data.run(OmegaConf.create({"gr_vl": {"run": str(run / "out"), "seed": 1, "dialect": dialect, "data": settings}}))
+    config = {"run": str(run / "out"), "seed": 1, "dialect": dialect, "data": settings}
+    return data.run(OmegaConf.create({"gr_vl": config}))
+
+
+def data_stage(run, dialect, source):
+    run_data(run, dialect, source)
     return io.read(run / "out" / "data" / "train.parquet")
 
 
@@ -101,6 +107,18 @@ def test_a_corpus_is_cut_into_the_questions_of_its_dialect(tmp_path):
     assert (response.id, response.labels) == ("a", {Task.RESPONSE: U})
     assert data_stage(tmp_path, "guardreasoner", "parquet") == [item]
     assert data_stage(tmp_path, "guardreasoner_vl", "parquet")[0].labels == {Task.PROMPT: H, Task.RESPONSE: U}
+
+
+def test_a_question_without_a_known_label_is_left_out_and_counted(tmp_path):
+    whole = replace(make_sample("a", response_label=U), labels=KNOWN)
+    half = replace(whole, id="b", labels={Task.RESPONSE: U, Task.REFUSAL: R})
+    for split in data.SPLITS:
+        io.write(tmp_path / f"{split}.parquet", [whole, half])
+    assert [sample.id for sample in data_stage(tmp_path, "rsafe", "parquet")] == ["a:prompt", "a", "b"]
+    counts = run_data(tmp_path, "rsafe", "parquet")
+    assert counts["train"]["n"] == 3
+    # One in each split.
+    assert counts["quarantined"] == {data.UNLABELLED: 3}
 
 
 def test_the_demo_reasons_about_each_task_of_its_dialect(tmp_path):

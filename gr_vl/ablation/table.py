@@ -10,6 +10,7 @@ COLUMNS = {
     "prompt_f1": ("prompt F1", 100, 1),
     "response_f1": ("response F1", 100, 1),
     "refusal_f1": ("refusal F1", 100, 1),
+    "accuracy": ("accuracy", 100, 1),
     "mean_output_tokens": ("tokens", 1, 1),
     "parse_failure_rate": ("unparsable", 100, 1),
 }

@@ -26,6 +26,7 @@ from gr_vl.data import io
 from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Answer, ParseFailure, Sample, Task
+from gr_vl.seeding import seed_of
 
 ORDER = (Task.PROMPT, Task.RESPONSE, Task.REFUSAL)
 
@@ -147,6 +148,19 @@ def _input(sample: Sample) -> str:
         *(hashlib.sha256(data).hexdigest() for data in sample.images),
     ]
     return repr(parts)
+
+
+def split(found: Sequence[Preference], held_out: float) -> tuple[list[Preference], list[Preference]]:
+    """The pairs to learn from, and the share kept to measure by; a sample's side is a function of its id alone.
+
+    Raises ConfigError unless 0 <= held_out < 1.
+    """
+    if not 0 <= held_out < 1:
+        raise ConfigError(f"gr_vl.pairs.held_out={held_out} must lie in [0, 1), so that pairs to learn from remain")
+    sides: tuple[list[Preference], list[Preference]] = [], []
+    for pair in found:
+        sides[seed_of("held-out pair", pair.sample.id) < held_out * 2**63].append(pair)
+    return sides
 
 
 def weighted(found: Sequence[Preference], gamma: float) -> list[Preference]:

@@ -8,8 +8,16 @@ from typing import Any
 
 from gr_vl.errors import DataError
 
-COLUMNS = ("prompt_f1", "response_f1", "mean_f1", "mean_output_tokens", "parse_failure_rate")
-PAIRS = (("rl", "sft"), ("rl_eco", "rl"))
+COLUMNS = {
+    "prompt_f1": "prompt F1",
+    "response_f1": "response F1",
+    "refusal_f1": "refusal F1",
+    "mean_f1": "mean F1",
+    "mean_output_tokens": "tokens",
+    "parse_failure_rate": "unparsable",
+}
+"""Titles; a task that no run was scored on has no column."""
+PAIRS = (("rl", "sft"), ("rl_eco", "rl"), ("dpo", "sft"))
 """What each model is measured against."""
 
 
@@ -33,14 +41,14 @@ def _summary(run: Path) -> dict[str, Any]:
 
 
 def _scores(summaries: Sequence[dict[str, Any]]) -> str:
+    rows = [(summary["seed"], name, row) for summary in summaries for name, row in summary["eval"].items()]
+    columns = [column for column in COLUMNS if any(column in row for _, _, row in rows)]
     lines = [
-        "| seed | model | prompt F1 | response F1 | mean F1 | tokens | unparsable |",
-        "|---|---|---|---|---|---|---|",
+        f"| seed | model | {' | '.join(COLUMNS[column] for column in columns)} |",
+        "|---" * (2 + len(columns)) + "|",
     ]
-    for summary in summaries:
-        for name, row in summary["eval"].items():
-            cells = [_percent(row[c]) for c in COLUMNS[:3]] + [f"{row[COLUMNS[3]]:.1f}", _percent(row[COLUMNS[4]])]
-            lines.append(f"| {summary['seed']} | {name} | {' | '.join(cells)} |")
+    for seed, name, row in rows:
+        lines.append(f"| {seed} | {name} | {' | '.join(_cell(column, row.get(column)) for column in columns)} |")
     return "\n".join(lines)
 
 
@@ -59,5 +67,7 @@ def _differences(summaries: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value if column == 'mean_output_tokens' else 100 * value:.1f}"

@@ -13,7 +13,8 @@ from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Moderation, Question, Written, judged
 from gr_vl.guard.scoring import Place, PlacesByTasks, normalised, walk
-from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
+from gr_vl.models import image_token
+from gr_vl.sampling import Draw, SeededSampler, vision_ids
 from gr_vl.schema import Task
 
 Batch = dict[str, torch.Tensor]
@@ -24,14 +25,14 @@ class Judge:
 
     def __init__(self, model: Any, encoder: Encoder, max_tokens: int) -> None:
         self.model, self.max_tokens = model, max_tokens
-        self._encoder, self._tokenizer = encoder, encoder.processor.tokenizer
-        self._forbidden = [self._tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS]
+        self._encoder, self._tokenizer = encoder, encoder.tokenizer
+        self._forbidden = vision_ids(self._tokenizer)
         self._places = PlacesByTasks(self._tokenizer, encoder.dialect)
 
     def encode(self, question: Question) -> Encoded:
         """The prompt. Raises DataError when an image is damaged, or when there is no room for an answer."""
         encoded = self._encoder.prompt(question.sample)
-        room = self.model.config.text_config.max_position_embeddings - self.max_tokens
+        room = self.model.config.get_text_config().max_position_embeddings - self.max_tokens
         if len(encoded.ids) > room:
             raise DataError(f"exchange: {len(encoded.ids):,} tokens exceed the limit of {room:,}; shorten it")
         return replace(encoded, images=[])  # full-size pictures, of which the patches are all that is needed
@@ -91,7 +92,8 @@ class Judge:
         ]
 
     def _batch(self, encoded: Sequence[Encoded]) -> Batch:
-        batch = collate(encoded, self._tokenizer.pad_token_id, self.model.config.image_token_id)
+        # Any token will do: nothing looks at padding, and Llama has no token for it.
+        batch = collate(encoded, self._tokenizer.pad_token_id or 0, image_token(self.model))
         return {
             name: value.to(self.model.device, self.model.dtype if value.is_floating_point() else value.dtype)
             for name, value in batch.items()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoProcessor
 
-from gr_vl import dialects
+from gr_vl import dialects, models
 from gr_vl.data import images as image_files
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import ConfigError, DataError
@@ -55,9 +55,7 @@ class Guard:
         grammar = dialects.get(dialect or folders.dialect_of(path))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else folders.stored_dtype(path))
-        model = AutoModelForImageTextToText.from_pretrained(
-            path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
+        model = models.load(path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
         encoder = Encoder(AutoProcessor.from_pretrained(path, local_files_only=True), grammar)
         root = None if image_root is None else Path(image_root)
         return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)

@@ -10,6 +10,7 @@ from gr_vl.data import images, io
 from gr_vl.decoding import Continuation, collate, log_probs
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
+from gr_vl.models import image_token
 from gr_vl.release.source import Source
 from gr_vl.schema import Sample
 
@@ -46,19 +47,20 @@ def prompt_ids(processor: Any, sample: Sample) -> list[int]:
     """Tokens of a plain conversation, by the processor's own chat template."""
     text = processor.apply_chat_template(plain_messages(sample), tokenize=False, add_generation_prompt=True)
     pictures = [images.decode(data) for data in sample.images]
-    ids: list[int] = processor(text=[text], images=pictures or None)["input_ids"][0]
-    return list(ids)
+    if not hasattr(processor, "tokenizer"):  # a tokenizer, of a model that reads text alone
+        return list(processor(text, add_special_tokens=False)["input_ids"])
+    return list(processor(text=[text], images=pictures or None)["input_ids"][0])
 
 
 def answer_log_probs(model: Any, encoder: Encoder, samples: Sequence[Sample]) -> list[float]:
     """Of one fixed, well-formed answer to each sample, after its first token, in nats."""
     text = encoder.dialect.answer({task: task.positive for task in encoder.dialect.tasks}, _REASONING)
-    tokenizer = encoder.processor.tokenizer
+    tokenizer = encoder.tokenizer
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     found: list[float] = []
     for start in range(0, len(samples), BATCH):
         rows = [encoder.prompt(sample) for sample in samples[start : start + BATCH]]
-        batch = collate(rows, tokenizer.pad_token_id, model.config.image_token_id)
+        batch = collate(rows, tokenizer.pad_token_id or 0, image_token(model))
         batch = {name: t.to(model.dtype) if t.is_floating_point() else t for name, t in batch.items()}
         found += log_probs(model, batch, [Continuation(i, ids[:1], ids[1:]) for i in range(len(rows))])
     return found
@@ -66,7 +68,7 @@ def answer_log_probs(model: Any, encoder: Encoder, samples: Sequence[Sample]) ->
 
 def _askable(encoder: Encoder, sample: Sample) -> bool:
     try:
-        encoder.dialect.messages(sample)
+        encoder.turns(sample)
     except DataError:
         return False
     return True

@@ -8,7 +8,6 @@ begins with a system message is rendered by the model's own template: gr_vl's st
 
 import json
 from itertools import product
-from typing import Any
 
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -88,7 +87,7 @@ def _case(encoder: Encoder, pixel: bytes, pictures: bool, prompt: bool, response
 def _rendered(
     encoder: Encoder, texts: tuple[str, str | None], images: tuple[bytes, ...], *, generation: bool = False
 ) -> str:
-    messages: Any = encoder.dialect.messages(Sample("", "", texts[0], texts[1], images))
+    messages = encoder.turns(Sample("", "", texts[0], texts[1], images))
     text: str = encoder.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation)
     return text
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers import AutoProcessor, GenerationConfig
 
-from gr_vl import dialects
+from gr_vl import dialects, models
 from gr_vl.encoding import Encoder
 from gr_vl.errors import StageError
 from gr_vl.guard import folder as folders
@@ -15,7 +15,7 @@ from gr_vl.release.card import card
 from gr_vl.release.probes import answer_log_probs, picture, probes, prompt_ids
 from gr_vl.release.source import Source
 from gr_vl.release.template import chat_template
-from gr_vl.sampling import VISION_TOKENS
+from gr_vl.sampling import vision_ids
 from gr_vl.schema import Sample
 
 TOLERANCE = 1e-5
@@ -64,22 +64,20 @@ def compare(
 
 
 def _load(folder: Path, dialect: str, dtype: str) -> tuple[Any, Encoder]:
-    model = AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-    )
+    model = models.load(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     return model.eval(), Encoder(processor, dialects.get(dialect))
 
 
 def _write(model: Any, encoder: Encoder, source: Source, out: Path) -> None:
     processor = encoder.processor
-    tokenizer, original = processor.tokenizer, processor.chat_template
+    tokenizer, original = encoder.tokenizer, processor.chat_template
     model.generation_config = GenerationConfig(
         do_sample=False,
         max_new_tokens=MAX_TOKENS,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=[tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS],
+        suppress_tokens=vision_ids(tokenizer) or None,
     )
     model.save_pretrained(out, safe_serialization=True)
     template = chat_template(encoder, picture())

@@ -95,7 +95,7 @@ class Remote:
         self._max_tokens, self._limit = settings.max_tokens, settings.queue
         self._dialect = dialects.get(folders.dialect_of(folders.check(settings.model)))
         self._encoder = Encoder(AutoProcessor.from_pretrained(settings.model, local_files_only=True), self._dialect)
-        self._places = PlacesByTasks(self._encoder.processor.tokenizer, self._dialect)
+        self._places = PlacesByTasks(self._encoder.tokenizer, self._dialect)
         key = os.environ.get(settings.backend_key_env) or "none"
         self._client = openai.AsyncOpenAI(
             api_key=key, base_url=settings.backend_url, timeout=settings.timeout, max_retries=0
@@ -159,14 +159,15 @@ class Remote:
     def _messages(self, question: Question) -> list[Any]:
         messages = self._encoder.messages(question.sample)
         for message in messages:
-            message["content"] = [_part(part) for part in message["content"]]
+            if self._encoder.sees:
+                message["content"] = [_part(part) for part in message["content"]]
         return messages
 
     def _scores(self, question: Question, text: str, listed: Sequence[Any]) -> dict[Task, float]:
         verdict = self._dialect.parse(text)
         if isinstance(verdict, ParseFailure):
             return {}
-        tokenizer = self._encoder.processor.tokenizer
+        tokenizer = self._encoder.tokenizer
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         scores = {
             place.task: _listed_score(tokenizer, place, listed) for place in self._places[question.stated].of(ids, text)

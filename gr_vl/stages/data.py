@@ -17,6 +17,7 @@ from gr_vl.errors import DataError
 from gr_vl.schema import Sample, Task
 
 SPLITS = ("train", "validation", "test")
+UNLABELLED = "question without a known label"
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -25,13 +26,15 @@ def run(config: DictConfig) -> dict[str, Any]:
     dialect = dialects.get(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
+        dropped = Counter[str]()
         for split in SPLITS:
             corpus = Path(settings.folder) / f"{split}.parquet"
-            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect))
+            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect, dropped))
             known = measured.path_of(corpus)
             if known.is_file():
                 shutil.copyfile(known, folder / known.name)
-        return {split: count(io.iterate(folder / f"{split}.parquet")) for split in SPLITS}
+        counts = {split: count(io.iterate(folder / f"{split}.parquet")) for split in SPLITS}
+        return counts | {"quarantined": dict(dropped)}
     sizes = {split: int(settings[split]) for split in SPLITS}
     splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
     for split in SPLITS:
@@ -41,15 +44,21 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
 
 
-def _questions(samples: Iterable[Sample], dialect: Dialect) -> Iterator[Sample]:
-    """What the guard is asked: a sample for each question of its dialect, with the labels that the answer settles."""
+def _questions(samples: Iterable[Sample], dialect: Dialect, dropped: Counter[str]) -> Iterator[Sample]:
+    """What the guard is asked: a sample for each question of its dialect, with the labels that the answer settles.
+
+    A question whose answer nobody knows teaches and measures nothing: it is left out and counted in `dropped`.
+    """
     for sample in samples:
         for question, tasks in dialect.questions(sample):
             labels, taught = (
                 {task: label for task, label in known.items() if task in tasks}
                 for known in (question.labels, question.taught or {})
             )
-            yield replace(question, labels=labels, taught=taught or None)
+            if labels:
+                yield replace(question, labels=labels, taught=taught or None)
+            else:
+                dropped[UNLABELLED] += 1
 
 
 def _build(
@@ -62,8 +71,9 @@ def _build(
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
-    splits = {split: list(_questions(samples, dialect)) for split, samples in splits.items()}
-    return splits, dict(Counter(reason for _, reason in loaded.quarantined))
+    dropped = Counter(reason for _, reason in loaded.quarantined)
+    splits = {split: list(_questions(samples, dialect, dropped)) for split, samples in splits.items()}
+    return splits, dict(dropped)
 
 
 def count(samples: Iterable[Sample]) -> dict[str, int]:

@@ -15,15 +15,20 @@ from gr_vl.stages.lengths import MAX_SHARE
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Train, then publish the last checkpoint as a model folder."""
+    """Train, then publish the last checkpoint as a model folder; the counts hold its margin on the held-out pairs."""
     from transformers import AutoProcessor
 
     encoder = Encoder(AutoProcessor.from_pretrained(config.model.path), dialects.get(config.gr_vl.dialect))
     folder = Path(config.trainer.default_local_dir).parent
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")
+    config.data.val_files = _held_out(config, encoder, folder)
     training.train(config, len(kept), _train)
-    return {"pairs": preference.count(kept), "quarantined": quarantined}
+    counts: dict[str, Any] = {"pairs": preference.count(kept), "quarantined": quarantined}
+    scores = folder / "held_out.json"
+    if config.data.val_files is not None and scores.is_file():
+        counts["held_out"] = json.loads(scores.read_text())
+    return counts
 
 
 def _train(config: DictConfig) -> None:
@@ -52,6 +57,14 @@ def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[prefe
         )
     preference.write(folder / "kept.parquet", kept)
     return kept, len(rejected)
+
+
+def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> str | None:
+    """The file of the pairs to measure by that fit; None where there is none."""
+    pairs = [] if config.data.val_files is None else preference.read(Path(config.data.val_files))
+    pairs = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
+    preference.write(folder / "kept_held_out.parquet", pairs)
+    return str(folder / "kept_held_out.parquet") if pairs else None
 
 
 def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | None:

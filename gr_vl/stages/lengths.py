@@ -27,39 +27,46 @@ class Kept:
     rows: int
     quarantined: dict[str, int]
     """Number of rows left out, by reason."""
+    unreasoned: int = 0
+    """Number of rows left out since a target needs reasoning, of which they have none."""
 
 
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
     """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; write the rest.
 
-    Where nothing is left out, the corpus itself is what is kept.
+    Where nothing is left out, the corpus itself is what is kept. For targets, rows without reasoning are left out too,
+    and counted apart: a corpus may well have reasoning for some of its questions only.
 
     What `gr-vl data validate --tokenizer` measured is taken from beside the corpus; other rows are measured here.
-    Raises DataError when more than `MAX_SHARE` of the rows are left out, or fewer than `least` remain.
+    Raises DataError when more than `MAX_SHARE` of the other rows are left out, or fewer than `least` remain.
     """
     known = measured.read(corpus, encoder.fingerprint)
-    rows, rejected, seen = 0, {}, set()
+    rows, rejected, unreasoned, seen = 0, {}, set(), set()
     for sample in io.iterate(corpus):
+        if targets and sample.reasoning is None:
+            unreasoned.add(rows)
         # Answers, errors and scores are kept by id.
-        reason = REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets)
-        if reason is not None:
+        elif reason := REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets):
             rejected[rows] = {"id": sample.id, "reason": reason}
         seen.add(sample.id)
         rows += 1
     counts = dict(Counter(row["reason"].split(":")[0] for row in rejected.values()))
-    if not counts:
+    if not counts and not unreasoned:
         return Kept(corpus, rows, {})
+    asked, left = rows - len(unreasoned), rows - len(unreasoned) - len(rejected)
     folder.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(row) + "\n" for row in rejected.values())
     (folder / "quarantine.jsonl").write_text("".join(lines))
-    if len(rejected) > MAX_SHARE * rows or rows - len(rejected) < least:
+    if len(rejected) > MAX_SHARE * asked or left < least:
+        counts |= {"no reasoning": len(unreasoned)} if unreasoned else {}
         raise DataError(
-            f"{corpus}: {len(rejected)} of {rows} rows cannot be used ({_words(counts)}); "
+            f"{corpus}: {rows - left} of {rows} rows cannot be used ({_words(counts)}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
     path = folder / "kept.parquet"
-    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in rejected))
-    return Kept(path, rows - len(rejected), counts)
+    out = rejected.keys() | unreasoned
+    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out))
+    return Kept(path, left, counts, len(unreasoned))
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from gr_vl.evaluation.answers import read_answers
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Write the weighted pairs; returns their counts by task and source."""
+    """Write the weighted pairs, and beside them those held out; returns their counts by task and source."""
     settings = config.gr_vl.pairs
     samples = io.read(Path(settings.corpus))
 
@@ -28,10 +28,12 @@ def run(config: DictConfig) -> dict[str, Any]:
         )
 
     reduced = [Mined(mined(guard.folder), frozenset(guard.without)) for guard in settings.reduced.values()]
-    found = preference.weighted(preference.merge(mined(settings.full), reduced), settings.gamma)
+    learned, held_out = preference.split(preference.merge(mined(settings.full), reduced), settings.held_out)
+    found = preference.weighted(learned, settings.gamma)
     if not found:
         raise DataError(
             f"{settings.full}: no sample has right and wrong answers to one task; mine with more answers or more heat"
         )
     preference.write(Path(settings.out), found)
-    return {"pairs": preference.count(found)}
+    preference.write(Path(settings.out).with_name("held_out.parquet"), held_out)
+    return {"pairs": preference.count(found), "held_out": preference.count(held_out)}

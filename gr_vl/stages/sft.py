@@ -25,7 +25,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
     config.data.train_files, config.data.val_files = str(train.path), str(validation.path)
     training.train(config, train.rows, _fit)
-    return {"rows": train.rows, "quarantined": train.quarantined}
+    return {"rows": train.rows, "quarantined": train.quarantined, "without_reasoning": train.unreasoned}
 
 
 def _fit(config: DictConfig) -> None:

@@ -47,13 +47,16 @@ def pictures(features: dict[str, torch.Tensor]) -> dict[str, Any]:
 class Belief:
     """The checks of one run; `every` and `log_prob_limit` (nats, the mean gap) are the recipe's `gr_vl.belief`.
 
-    An answer's weights may be `lag` steps old; no limit (None) is for runs in which they are old by design.
+    An answer's weights may be `lag` steps old; no limit (None) is for runs in which they are old by design. Without a
+    processor the model reads text alone, and there are no pictures to compare.
     """
 
     def __init__(self, every: int, log_prob_limit: float | None, processor: Any, lag: int = 0) -> None:
         self.every, self.log_prob_limit, self.lag = every, log_prob_limit, lag
-        self.merged = processor.image_processor.merge_size**2
-        self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        self.sees = processor is not None
+        if self.sees:
+            self.merged = processor.image_processor.merge_size**2
+            self.image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         self._begun = False
 
     def versions(self, batch: Any, step: int) -> None:
@@ -87,7 +90,7 @@ class Belief:
         """
         due, begun = step == 1 or step % self.every == 0, self._begun
         self._begun = True
-        if not (due or not begun):
+        if not self.sees or not (due or not begun):
             return {}
         pair = self._pair(batch)
         moved = self._exchange(pair, batch, workers, ranks) if pair else None

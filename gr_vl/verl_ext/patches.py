@@ -18,7 +18,7 @@ from verl.trainer.ppo.v1 import trainer_base, trainer_separate_async
 from verl.utils.checkpoint import fsdp_checkpoint_manager
 from verl.workers.engine_workers import TrainingWorker
 
-from gr_vl.sampling import VISION_TOKENS
+from gr_vl.sampling import vision_ids
 from gr_vl.verl_ext.loading import trust_random_states
 
 VALID_FOR = "0.9.1"
@@ -129,8 +129,7 @@ def no_vision_tokens() -> None:
         async def generate(
             self: Any, prompt_ids: Any, sampling_params: dict[str, Any], *args: Any, **kwargs: Any
         ) -> Any:
-            tokenizer = self.model_config.tokenizer
-            bias = {tokenizer.convert_tokens_to_ids(token): -100.0 for token in VISION_TOKENS}
+            bias = dict.fromkeys(vision_ids(self.model_config.tokenizer), -100.0)
             return await original(self, prompt_ids, {**sampling_params, "logit_bias": bias}, *args, **kwargs)
 
         return generate

@@ -3,9 +3,11 @@
 The reference is the model that training starts from, so nothing has to be loaded beside the policy: before the first
 step, and before a resumed run loads its checkpoint, the engine holds the reference's weights and is asked once. The
 answers are kept in a parquet file beside the pairs; they are taken from there as long as model and pairs are the same.
+Pairs held out are asked about in the same way before the first step and after the last.
 """
 
 import hashlib
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,33 +121,61 @@ class PreferenceTrainer(GuardSFT):
     def _build_dataloader(self) -> None:
         super()._build_dataloader()
         self.train_dataloader.collate_fn = collate
+        # verl would log the loss of whole batches alone; see `_measure`.
+        self.val_dataloader = None
 
     def _build_engine(self) -> None:
         super()._build_engine()
-        self.train_dataset.reference = self._reference()
-        settings = self.config.gr_vl.dpo
+        settings, files = self.config.gr_vl.dpo, self.config.data
+        path = Path(settings.reference)
+        self.train_dataset.reference = self._reference(self.train_dataset, files.train_files, path)
+        if self.val_dataset:
+            path = path.with_name("held_out_reference.parquet")
+            self.val_dataset.reference = self._reference(self.val_dataset, files.val_files, path)
         self.training_client.set_loss_fn(partial(preference_loss, beta=settings.beta, sft_weight=settings.sft_weight))
         self.training_client = _Averaging(self.training_client)
 
-    def _reference(self) -> list[tuple[float, float]]:
+    def on_step_end(self, step: int) -> None:
+        """What happens between two steps; the last one is measured before its checkpoint makes it final."""
+        if step == self.total_training_steps and self.val_dataset:
+            self._measure()
+        super().on_step_end(step)
+
+    def _measure(self) -> None:
+        """Write the margin of the held-out pairs: its mean, and the share of pairs in which it is above 0."""
+        columns = [
+            torch.tensor(column, dtype=torch.float64)
+            for rows in (self._asked(self.val_dataset, "held-out pairs"), self.val_dataset.reference)
+            for column in zip(*rows, strict=True)
+        ]
+        margins = Pairs(*columns).margins(self.config.gr_vl.dpo.beta)
+        found = {"n": len(margins), "margin": margins.mean().item(), "accuracy": (margins > 0).double().mean().item()}
+        Path(self.config.gr_vl.dpo.reference).with_name("held_out.json").write_text(json.dumps(found))
+
+    def _reference(self, data: PreferenceData, pairs: str, path: Path) -> list[tuple[float, float]]:
         """The start model's log-probabilities of all pairs: read where they were computed before, else computed."""
-        path, key = Path(self.config.gr_vl.dpo.reference), _fingerprint(self.config)
+        key = _fingerprint(self.config, pairs)
         if path.is_file() and (table := pq.read_table(path)).schema.metadata == key:
             return list(zip(*(table[name].to_pylist() for name in ("chosen", "rejected")), strict=True))
-        data, size = self.train_dataset, self.config.data.train_batch_size
-        found: list[float] = []
-        for start in range(0, len(data), size):
-            report(path.parent, start, len(data), "reference")
-            # The engine takes whole batches: the last one is filled up with the first pairs.
-            batch = [data[index % len(data)] for index in range(start, start + size)]
-            found += self._log_probs(collate(batch))
-        pairs = list(zip(found[::2], found[1::2], strict=True))[: len(data)]
-        names, columns = ("chosen", "rejected"), [pa.array(column) for column in zip(*pairs, strict=True)]
+        found = self._asked(data, "reference")
+        names, columns = ("chosen", "rejected"), [pa.array(column) for column in zip(*found, strict=True)]
         part = path.with_suffix(".part")
         pq.write_table(pa.table(dict(zip(names, columns, strict=True))).replace_schema_metadata(key), part)
         part.replace(path)
-        (path.parent / "progress.json").unlink()
-        return pairs
+        return found
+
+    def _asked(self, data: PreferenceData, note: str) -> list[tuple[float, float]]:
+        """Log-probabilities of the chosen and the rejected answer of each pair under the weights as they are."""
+        size, folder = self.config.data.train_batch_size, Path(self.config.gr_vl.dpo.reference).parent
+        found: list[float] = []
+        for start in range(0, len(data), size):
+            self._enter("update")
+            report(folder, start, len(data), note)
+            # The engine takes whole batches: the last one is filled up with the first pairs.
+            batch = [data[index % len(data)] for index in range(start, start + size)]
+            found += self._log_probs(collate(batch))
+        (folder / "progress.json").unlink()
+        return list(zip(found[::2], found[1::2], strict=True))[: len(data)]
 
     def _log_probs(self, batch: Any) -> list[float]:
         settings = {
@@ -163,9 +193,9 @@ class PreferenceTrainer(GuardSFT):
         return _row_sums(log_probs, batch)[0].tolist()
 
 
-def _fingerprint(config: DictConfig) -> dict[bytes, bytes]:
+def _fingerprint(config: DictConfig, pairs: str) -> dict[bytes, bytes]:
     """What the reference's answers depend on: the pairs, byte for byte, and the weights by name, size and time."""
-    digest = hashlib.sha256(Path(config.data.train_files).read_bytes())
+    digest = hashlib.sha256(Path(pairs).read_bytes())
     for file in sorted(Path(config.model.path).glob("*.safetensors")):
         digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     return {b"pairs and model": digest.hexdigest().encode()}

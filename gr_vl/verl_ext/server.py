@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText
 from verl.workers.config import HFModelConfig, RolloutConfig
 from verl.workers.rollout.replica import TokenOutput
 
+from gr_vl import models
 from gr_vl.decoding import decode
-from gr_vl.sampling import VISION_TOKENS, Draw, SeededSampler
+from gr_vl.sampling import Draw, SeededSampler, vision_ids
 from gr_vl.seeding import seed_of
 from gr_vl.verl_ext.belief import pictures
 
@@ -47,10 +47,8 @@ class TransformersServer:
     def __init__(self, config: RolloutConfig, model_config: HFModelConfig) -> None:
         self.config = config
         self.processor, self.tokenizer = model_config.processor, model_config.tokenizer
-        self.model = AutoModelForImageTextToText.from_pretrained(
-            model_config.local_path, dtype=config.dtype, attn_implementation="sdpa"
-        ).eval()
-        self.forbidden = [self.tokenizer.convert_tokens_to_ids(token) for token in VISION_TOKENS]
+        self.model = models.load(model_config.local_path, dtype=config.dtype, attn_implementation="sdpa").eval()
+        self.forbidden = vision_ids(self.tokenizer)
         self.global_steps: int | None = None
         self._pending: list[_Request] = []
         self._worker: asyncio.Task[None] | None = None
@@ -148,8 +146,9 @@ class TransformersServer:
         for row, request in enumerate(prompts):
             ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
             mask[row, width - len(request.prompt_ids) :] = 1
-        types = (ids == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")).int()
-        inputs = {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": types}
+        inputs, image_token = {"input_ids": ids, "attention_mask": mask}, models.image_token(self.model)
+        if image_token is not None:
+            inputs["mm_token_type_ids"] = (ids == image_token).int()
         images = [image for request in prompts for image in request.images]
         if images:
             inputs |= dict(self.processor.image_processor(images=images, return_tensors="pt"))
@@ -177,7 +176,7 @@ class TransformersServer:
 
     async def load_model(self, path: str) -> None:
         """Take the weights of another model folder of the same architecture."""
-        await self.load_weights(AutoModelForImageTextToText.from_pretrained(path, dtype=self.config.dtype).state_dict())
+        await self.load_weights(models.load(path, dtype=self.config.dtype).state_dict())
 
     async def set_global_steps(self, global_steps: int) -> None:
         """The version of the weights, which every answer carries."""

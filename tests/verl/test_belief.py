@@ -148,3 +148,9 @@ def test_another_picture_than_the_samplers_is_named(belief, row):
     other["pixel_values"] = other["pixel_values"].flip(0)
     with pytest.raises(StageError, match=r"sampler and trainer saw different pictures of sample-7: 36 patches"):
         belief._compare("a", row | {"multi_modal_inputs": other})
+
+
+def test_a_model_that_reads_text_alone_has_no_pictures_to_compare(belief):
+    text = type(belief)(every=1, log_prob_limit=LIMIT, processor=None)
+    # Nothing of a batch is looked at.
+    assert text.inspect(batch=None, step=1, workers=None, ranks=1) == {}

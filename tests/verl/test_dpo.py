@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 
 import pyarrow.parquet as pq
 import pytest
@@ -48,6 +49,9 @@ def prepare(folder):
     # 30 pairs are no multiple of the batch.
     found = preference.weighted([pair_of(sample, index) for index, sample in enumerate(samples[:30])], 0.2)
     preference.write(folder / "pairs" / "pairs.parquet", found)
+    # 10 more to measure by, which are no multiple of the batch either.
+    held_out = [pair_of(sample, index) for index, sample in enumerate(samples[30:40])]
+    preference.write(folder / "pairs" / "held_out.parquet", held_out)
     return found
 
 
@@ -74,6 +78,10 @@ def resumed(whole, tmp_path_factory):
     return run
 
 
+def counts(run):
+    return json.loads((run / "dpo" / "stage.json").read_text())["counts"]
+
+
 def steps(run):
     rows = [
         json.loads(line) for file in sorted(run.glob("dpo/metrics-*.jsonl")) for line in file.read_text().splitlines()
@@ -90,28 +98,54 @@ def test_the_first_step_pays_log_two_times_alpha_and_every_loss_is_the_sum_of_it
         assert row["train/loss"] == pytest.approx(row["dpo/loss"] + 2 * row["dpo/nll"], rel=1e-4)
 
 
-def test_the_reference_is_the_start_models_own_log_probability(whole):
-    torch = pytest.importorskip("torch")
+@cache
+def loaded(folder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    return model, Encoder(AutoProcessor.from_pretrained(folder), GUARD)
+
+
+def sum_of(folder, pair, name):
+    """Log-probability of one answer of a pair by a plain forward pass, in nats."""
+    torch = pytest.importorskip("torch")
+    model, encoder = loaded(folder)
+    row = encoder.with_answer(encoder.prompt(pair.sample), getattr(pair, name))
+    ids = torch.tensor([row.ids])
+    with torch.no_grad():
+        kind = (ids == model.config.image_token_id).int()
+        logits = model(input_ids=ids, mm_token_type_ids=kind, **row.features).logits[0].log_softmax(-1)
+    start = row.prompt_length
+    return logits[start - 1 : -1].gather(1, ids[0, start:, None]).sum().item()
+
+
+def test_the_reference_is_the_start_models_own_log_probability(whole):
     run, pairs = whole
     table = pq.read_table(run / "dpo" / "reference.parquet").to_pylist()
     assert len(table) == len(pairs)
-    model = AutoModelForImageTextToText.from_pretrained(run / "base" / "model").eval()
-    encoder = Encoder(AutoProcessor.from_pretrained(run / "base" / "model"), GUARD)
     kinds = {pair.sample.modality: index for index, pair in enumerate(pairs)}
     assert set(kinds) == set(Modality)
     for index in kinds.values():
-        prompt = encoder.prompt(pairs[index].sample)
         for name in ("chosen", "rejected"):
-            row = encoder.with_answer(prompt, getattr(pairs[index], name))
-            ids = torch.tensor([row.ids])
-            kind = (ids == model.config.image_token_id).int()
-            with torch.no_grad():
-                logits = model(input_ids=ids, mm_token_type_ids=kind, **row.features).logits[0].log_softmax(-1)
-            start = row.prompt_length
-            wanted = logits[start - 1 : -1].gather(1, ids[0, start:, None]).sum().item()
+            wanted = sum_of(run / "base" / "model", pairs[index], name)
             assert table[index][name] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_held_out_margin_is_the_change_of_log_odds_times_beta(whole, resumed):
+    run = whole[0]
+    found = counts(run)["held_out"]
+    pairs = preference.read(run / "pairs" / "held_out.parquet")
+    columns = [
+        [sum_of(run / model / "model", pair, name) for pair in pairs]
+        for model in ("dpo", "base")
+        for name in ("chosen", "rejected")
+    ]
+    # beta of the overlay is 0.1.
+    margins = [0.1 * ((c - rc) - (r - rr)) for c, r, rc, rr in zip(*columns, strict=True)]
+    assert found["n"] == 10
+    assert found["margin"] == pytest.approx(sum(margins) / 10, rel=1e-2, abs=1e-4)
+    assert found["accuracy"] == sum(margin > 0 for margin in margins) / 10
+    assert counts(resumed)["held_out"] == pytest.approx(found, rel=1e-3, abs=1e-5)
 
 
 def test_a_resumed_run_is_the_run_that_was_never_killed(whole, resumed):
@@ -124,6 +158,5 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(whole, resumed):
 def test_the_trained_model_is_an_ordinary_folder(whole):
     run, pairs = whole
     assert (run / "dpo" / "model" / "config.json").is_file()
-    counts = json.loads((run / "dpo" / "stage.json").read_text())["counts"]
-    assert counts["pairs"]["n"] == len(pairs)
-    assert counts["quarantined"] == 0
+    assert counts(run)["pairs"]["n"] == len(pairs)
+    assert counts(run)["quarantined"] == 0

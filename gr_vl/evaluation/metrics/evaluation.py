@@ -81,10 +81,16 @@ class Evaluation:
         return weighted_mean(values, [score.n for score in scores]), plain_mean(values)
 
     def summary(self) -> dict[str, float | None]:
-        """The numbers that programs compare, F1 as a fraction; prompt and response are there even when unknown."""
-        tasks = dict.fromkeys((Task.PROMPT, Task.RESPONSE, *self.tasks))
-        return {f"{task}_f1": self.overall.get(task, Confusion()).f1 for task in tasks} | {
+        """The numbers that programs compare, ratios as fractions; prompt and response are there even when unknown.
+
+        `accuracy` is the mean over the tasks.
+        """
+        scores = {task: self.overall.get(task, Confusion()) for task in (Task.PROMPT, Task.RESPONSE, *self.tasks)}
+        by_task = {f"{task}_f1": found.f1 for task, found in scores.items()}
+        by_task |= {f"{task}_accuracy": found.accuracy for task, found in scores.items()}
+        return by_task | {
             "mean_f1": self.mean_f1,
+            "accuracy": plain_mean([found.accuracy for found in scores.values()]),
             "mean_output_tokens": self.mean_output_tokens,
             "parse_failure_rate": self.parse_failure_rate,
             "n": self.n,

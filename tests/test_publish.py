@@ -1,12 +1,14 @@
 """Checkpoints become model folders under the model's own names, with adapters merged into the weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gr_vl.errors import StageError
+from gr_vl import models
+from gr_vl.errors import DataError, StageError
 from gr_vl.stages import export
 
 STEM = "base_model.model.model.layers.0.mlp.up_proj"
@@ -52,6 +54,16 @@ def test_a_model_without_adapters_is_copied_as_it_is(tmp_path):
     export.publish(checkpoint(tmp_path / "step", {"model.norm.weight": torch.ones(2)}), tmp_path / "model")
     copied, original = (tmp_path / folder / "model.safetensors" for folder in ("model", "step/actor/huggingface"))
     assert copied.read_bytes() == original.read_bytes()
+
+
+def test_a_model_folder_that_lacks_a_weight_is_refused(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    name = min(name for name in weights if "mlp" in name)
+    save_file({other: tensor for other, tensor in weights.items() if other != name}, folder / "model.safetensors")
+    with pytest.raises(DataError, match="1 weights are missing, the first is "):
+        models.load(folder)
+    assert models.load(tiny).num_parameters() > 0
 
 
 def test_adapters_without_their_scale_are_refused(tmp_path):

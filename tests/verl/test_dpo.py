@@ -102,7 +102,8 @@ def test_the_first_step_pays_log_two_times_alpha_and_every_loss_is_the_sum_of_it
 def loaded(folder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    # verl writes bfloat16 into the configuration of a model in float32.
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").eval()
     return model, Encoder(AutoProcessor.from_pretrained(folder), GUARD)
 
 
@@ -143,7 +144,7 @@ def test_the_held_out_margin_is_the_change_of_log_odds_times_beta(whole, resumed
     # beta of the overlay is 0.1.
     margins = [0.1 * ((c - rc) - (r - rr)) for c, r, rc, rr in zip(*columns, strict=True)]
     assert found["n"] == 10
-    assert found["margin"] == pytest.approx(sum(margins) / 10, rel=1e-2, abs=1e-4)
+    assert found["margin"] == pytest.approx(sum(margins) / 10, rel=1e-3, abs=1e-5)
     assert found["accuracy"] == sum(margin > 0 for margin in margins) / 10
     assert counts(resumed)["held_out"] == pytest.approx(found, rel=1e-3, abs=1e-5)
 

@@ -6,10 +6,9 @@ from collections import Counter, defaultdict
 from hashlib import sha256
 
 import pytest
-from launching import MINE, RL, do, kill_when, start
+from launching import MINE, RL, do
 
 from gr_vl import dialects
-from gr_vl.checkpoints import MARK
 from gr_vl.clipping import ClipSchedule
 from gr_vl.data import io
 from gr_vl.encoding import Encoder
@@ -240,22 +239,6 @@ def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_and_a_group_term_of_
                 assert row["terms"]["shortest"] == float(row["output_tokens"] == least)
                 assert row["score"] == pytest.approx(row["terms"]["total"], abs=1e-6)
                 assert row["terms"]["total"] == pytest.approx(row["terms"]["token_price"] + row["terms"]["shortest"])
-
-
-def test_asynchronous_rl_trains_on_answers_of_older_weights_within_the_clip_range_of_its_own_step(sft, tmp_path):
-    for name in ("data", "sft"):
-        (tmp_path / name).symlink_to(sft / name)
-    files = "data.train_files=${gr_vl.run}/data/train.parquet"
-    settings = [*RL, files, "+rl_variant=colocate_async", "trainer.total_training_steps=4", "trainer.save_freq=2"]
-    kill_when(start("rl", tmp_path, *settings), (tmp_path / "rl" / "checkpoints" / "global_step_2" / MARK).is_file)
-    do("rl", tmp_path, *settings)
-    seen = [data for _, data in sorted(last_words(tmp_path / "rl").items())]
-    assert [data["actor/clip_range"] for data in seen] == pytest.approx([0.15, 0.075, 0.01875, 0.0], abs=1e-9)
-    # The next batch is begun before the weights are new.
-    assert max(data["training/off_policy/trajectory_staleness_worst/max"] for data in seen) == 1
-    assert all("belief/red" not in data for data in seen)
-    # A gap between old and new weights, which the clip range bounds.
-    assert max(data["belief/log_prob_gap_mean"] for data in seen) > 0
 
 
 def test_evaluation_writes_answers_and_scores_of_each_model(rl):

@@ -13,7 +13,7 @@ from gr_vl.ablation.runner import is_done
 from gr_vl.ablation.statistics import difference, spread
 from gr_vl.errors import DataError
 from gr_vl.evaluation import run_folder
-from gr_vl.evaluation.metrics import Judged, difference_interval, score
+from gr_vl.evaluation.metrics import Judged, difference_interval
 
 _SOME = ("refusal_f1",)
 """Columns of grids whose guards answer that task."""
@@ -58,12 +58,13 @@ def collect(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _read(cell: Cell, grid: Grid) -> tuple[str, dict[str, Any], list[Judged]]:
-    for split, models in run_folder.load(cell.folder).judged.items():
+    folder = run_folder.load(cell.folder)
+    for split, models in folder.judged.items():
         if grid.score in models:
             judged = [item for item in models[grid.score] if not grid.sources or item.sample.source in grid.sources]
             if not judged:
                 raise DataError(f"sources={list(grid.sources)}: no sample of {cell.folder}'s {split} comes from there")
-            return split, dict(score(judged, seed=cell.seed).summary()), judged
+            return split, dict(folder.score(judged).summary()), judged
     raise DataError(f"{cell.folder}: no answers of {grid.score} that can be scored; remove its eval folder, run again")
 
 

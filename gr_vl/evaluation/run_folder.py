@@ -5,7 +5,7 @@ Any part may be absent. What is absent or cannot be used becomes a note, so that
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,11 +65,15 @@ class RunFolder:
     @cached_property
     def evaluations(self) -> dict[str, dict[str, Evaluation]]:
         """Scores by split and model."""
-        rule, seed = self.meta.get("unparsable", "wrong"), int(self.meta.get("seed") or 0)
         return {
-            split: {model: score(judged, unparsable=rule, seed=seed) for model, judged in models.items()}
+            split: {model: self.score(judged) for model, judged in models.items()}
             for split, models in self.judged.items()
         }
+
+    def score(self, judged: Sequence[Judged]) -> Evaluation:
+        """Scores of some of its samples, by the run's failure rule and seed."""
+        rule, seed = self.meta.get("unparsable", "wrong"), int(self.meta.get("seed") or 0)
+        return score(judged, unparsable=rule, seed=seed)
 
     @property
     def seconds(self) -> float:

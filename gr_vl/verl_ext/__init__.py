@@ -35,5 +35,6 @@ Patches (`patches.py`), each with a test that fails when verl no longer needs it
 | `pictures_without_text` | verl reads answers back: one that spells an image token would claim a picture there      |
 | `seeded_workers`       | verl starts its workers, and LoRA's weights, from chance                                 |
 | `no_flush`             | verl's separate trainer without replicas hands `flush` to a logger, and ends            |
+| `rendezvous_port`      | verl lets go of the port at which ranks meet, and a connection may be given it           |
 | `no_pickle`            | verl loads checkpoints with pickle, which runs code that they hold                       |
 """

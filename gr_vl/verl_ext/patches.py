@@ -14,6 +14,7 @@ import torch
 import verl.models.transformers.qwen2_vl as qwen2_vl
 import verl.utils.torch_functional as torch_functional
 import verl.workers.engine.fsdp.transformer_impl as fsdp_impl
+from verl.single_controller.ray import RayWorkerGroup
 from verl.trainer.ppo.v1 import trainer_base, trainer_separate_async
 from verl.utils.checkpoint import fsdp_checkpoint_manager
 from verl.workers.engine_workers import TrainingWorker
@@ -24,6 +25,8 @@ from gr_vl.verl_ext.loading import trust_random_states
 VALID_FOR = "0.9.1"
 SEED = "GR_VL_SEED"
 """The environment variable by which the run's seed gets to the workers."""
+RENDEZVOUS_PORTS = (20_000, 32_000)
+"""Above the ports of Ray's workers, below those that Linux gives to connections."""
 
 
 def apply() -> None:
@@ -39,6 +42,7 @@ def apply() -> None:
     no_pickle()
     seeded_workers()
     no_flush()
+    rendezvous_port()
 
 
 def _wrap_once(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -201,6 +205,27 @@ def no_flush() -> None:
         return info
 
     _wrap_once(trainer_separate_async.logger, "info", make)
+
+
+def rendezvous_port() -> None:
+    """Let ranks meet at a port that no connection is given by chance.
+
+    verl asks the kernel for any free port and lets go of it: until the workers have started, any connection of the
+    machine may get it, and the stage ends with `address already in use`.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _get_master_addr_port(
+            self: Any, pg: Any, bundle_index: int = 0, master_port_range: list[int] | None = None
+        ) -> Any:
+            # By its own chance, lest two runs on one machine begin their search at the same port.
+            first = random.SystemRandom().randrange(RENDEZVOUS_PORTS[0], RENDEZVOUS_PORTS[1] - 1000)
+            return original(self, pg, bundle_index, master_port_range or [first, RENDEZVOUS_PORTS[1]])
+
+        return _get_master_addr_port
+
+    _wrap_once(RayWorkerGroup, "_get_master_addr_port", make)
 
 
 def loader_workers(number: int) -> None:

@@ -21,6 +21,14 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def fresh(run, tmp_path):
+    """A run of its own with the corpus and the base model of the others."""
+    for name in ("data", "base"):
+        (tmp_path / name).symlink_to(run / name)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def sft(run):
     """SFT of 4 steps that was killed after its checkpoint of step 2 and then resumed."""

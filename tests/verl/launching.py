@@ -1,5 +1,6 @@
-"""Stages through the command line, and how to kill one."""
+"""Stages through the command line, how to kill one, and what it logged."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ RL = [
     # An untrained guard is never right: only the price of its tokens tells its answers apart.
     "+gr_vl.reward.terms.token_price.price=0.4",
 ]
+# Straight from the untrained model, where a test is about the runner and not about learning.
+DIRECT = ["data.train_files=${gr_vl.run}/data/train.parquet", "gr_vl.start_model=${gr_vl.run}/base/model"]
 SFT = [
     "optim.lr=2e-3",
     "optim.lr_warmup_steps_ratio=0.05",
@@ -69,3 +72,14 @@ def kill_when(process, reached, patience=240):
             continue
     psutil.wait_procs(family, timeout=20)
     process.communicate()
+
+
+def metrics(folder):
+    """Steps and numbers of every attempt, in the order of the attempts."""
+    files = sorted(folder.glob("metrics-*.jsonl"))
+    return [[json.loads(line) for line in path.read_text().splitlines()] for path in files]
+
+
+def last_words(folder):
+    """Every step's numbers; of a step that was done twice, the last."""
+    return {row["step"]: row["data"] for attempt in metrics(folder) for row in attempt}

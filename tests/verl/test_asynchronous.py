@@ -3,24 +3,14 @@
 import json
 
 import pytest
-from launching import RL, do
+from launching import DIRECT, RL, do
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 
 
-def test_it_trains_on_answers_of_older_weights_within_the_clip_range_of_its_own_step(run, tmp_path):
-    for name in ("data", "base"):
-        (tmp_path / name).symlink_to(run / name)
-    do(
-        "rl",
-        tmp_path,
-        *RL,
-        "+rl_variant=colocate_async",
-        "data.train_files=${gr_vl.run}/data/train.parquet",
-        "gr_vl.start_model=${gr_vl.run}/base/model",
-        "trainer.total_training_steps=4",
-    )
-    rows = [json.loads(line) for line in (tmp_path / "rl" / "metrics-0.jsonl").read_text().splitlines()]
+def test_it_trains_on_answers_of_older_weights_within_the_clip_range_of_its_own_step(fresh):
+    do("rl", fresh, *RL, *DIRECT, "+rl_variant=colocate_async", "trainer.total_training_steps=4")
+    rows = [json.loads(line) for line in (fresh / "rl" / "metrics-0.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     seen = [row["data"] for row in rows]
     # By hand: 0.2 x 3/4, x 2/4, x 1/4, x 0/4.

@@ -329,6 +329,33 @@ def test_no_flush_is_still_needed():
     module.logger.info("said", flush=True)
 
 
+def test_rendezvous_port_is_still_needed(monkeypatch):
+    from verl.single_controller.ray import base
+
+    asked = []
+
+    class Remote:
+        """Where Ray would start the task that looks for a port."""
+
+        def options(self, **_):
+            return self
+
+        def remote(self, master_port_range):
+            asked.append(master_port_range)
+
+    monkeypatch.setattr(base, "get_master_addr_port", Remote())
+    monkeypatch.setattr(base, "PlacementGroupSchedulingStrategy", lambda **_: None)
+    monkeypatch.setattr(base.ray, "get", lambda _: ("127.0.0.1", "1"))
+    group = SimpleNamespace(_master_addr=None, _master_port=None)
+    base.RayWorkerGroup._get_master_addr_port.gr_vl_original(group, pg=None)
+    assert asked.pop() is None  # any port, the kernel's choice
+    for _ in range(20):
+        group = SimpleNamespace(_master_addr=None, _master_port=None)
+        base.RayWorkerGroup._get_master_addr_port(group, pg=None)
+        first, last = asked.pop()
+        assert 20_000 <= first < last == 32_000
+
+
 def test_log_probs_at_once_is_still_needed():
     import torch
     from verl.utils import torch_functional

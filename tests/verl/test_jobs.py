@@ -9,11 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import psutil
 import pytest
-from launching import RL
+from launching import DIRECT, RL, last_words
+
+from gr_vl.data import io
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
@@ -150,19 +153,58 @@ def test_a_driver_that_was_terminated_is_sent_again(cluster, tmp_path):
     assert submitted(said).endswith("-2")
 
 
-def test_rl_runs_across_two_nodes(cluster, paired, tmp_path):
-    run = shutil.copytree(paired, tmp_path / "run", ignore=shutil.ignore_patterns("rl"))
-    steps = ("trainer.total_training_steps=2", "trainer.save_freq=2")
+SHORTEST = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Shortest:
+    def over(self, group):
+        return [float(answer.output_tokens == min(a.output_tokens for a in group)) for answer in group]
+"""
+
+
+def test_rl_of_texts_alone_runs_across_two_nodes_with_an_upper_bound_and_a_group_term_of_its_own(cluster, fresh):
+    texts = [sample for sample in io.read(fresh / "data" / "train.parquet") if not sample.images]
+    io.write(fresh / "texts.parquet", texts[:8])
+    (fresh / "shortest.py").write_text(SHORTEST)
+    settings = (
+        *(*RL, *DIRECT),
+        f"data.train_files={fresh / 'texts.parquet'}",
+        "gr_vl.clip.kind=cosine",
+        "gr_vl.clip.final=0.1",
+        "gr_vl.clip.epsilon_high=0.3",
+        f"+gr_vl.reward.terms.shortest.file={fresh / 'shortest.py'}",
+        "gr_vl.saved_prompts=3",
+        "trainer.total_training_steps=2",
+        "trainer.save_freq=2",
+    )
     code, said = gr_vl(
-        cluster, "submit", "rl", *TINY[:2], f"run={run}", "seed=3", "gr_vl.nodes=2", *RL, *steps, patience=540
+        cluster, "submit", "rl", *TINY[:2], f"run={fresh}", "seed=3", "gr_vl.nodes=2", *settings, patience=540
     )
     assert code == 0, said
-    assert json.loads((run / "rl" / "stage.json").read_text())["kind"] == "rl"
+    assert json.loads((fresh / "rl" / "stage.json").read_text())["kind"] == "rl"
+    assert (fresh / "rl" / "model" / "config.json").is_file()
     # Each raylet has one slot, so that two ranks are on two of them.
-    saved = run / "rl" / "checkpoints" / "global_step_2" / "actor"
+    saved = fresh / "rl" / "checkpoints" / "global_step_2" / "actor"
     assert {path.name for path in saved.glob("model_world_size_*")} == {
         f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)
     }
+    # From 0.2 to 0.1, and half as much again upwards.
+    seen = [last_words(fresh / "rl")[step] for step in (1, 2)]
+    assert [data["actor/clip_range"] for data in seen] == pytest.approx([0.2, 0.1], abs=1e-9)
+    assert [data["actor/clip_range_high"] for data in seen] == pytest.approx([0.3, 0.15], abs=1e-9)
+    for step in (1, 2):
+        groups = defaultdict(list)
+        for line in (fresh / "rl" / "rollouts" / f"{step}.jsonl").read_text().splitlines():
+            groups[json.loads(line)["uid"].rsplit("_", 2)[0]].append(json.loads(line))
+        assert [len(group) for group in groups.values()] == [4, 4, 4]
+        for group in groups.values():
+            least = min(row["output_tokens"] for row in group)
+            for row in group:
+                # Every answer got what it has in its own group, which no worker that scores one by one can know.
+                assert row["terms"]["shortest"] == float(row["output_tokens"] == least)
+                assert row["score"] == pytest.approx(row["terms"]["total"], abs=1e-6)
+                assert row["terms"]["total"] == pytest.approx(row["terms"]["token_price"] + row["terms"]["shortest"])
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,12 @@ import time
 
 import psutil
 import pytest
-from launching import RL, SFT, start
+from launching import DIRECT, RL, SFT, start
 
 from gr_vl import checkpoints
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 SHORT = ["trainer.total_training_steps=4", "trainer.save_freq=1", "data.max_response_length=16"]
-# Straight from the untrained model: this is about faults, not about learning.
-DIRECT = ["data.train_files=${gr_vl.run}/data/train.parquet", "gr_vl.start_model=${gr_vl.run}/base/model"]
 HANGS = """
 import time
 from dataclasses import dataclass
@@ -30,14 +28,6 @@ def said_by(process, patience=600):
     said, _ = process.communicate(timeout=patience)
     assert process.returncode == 1, said
     return " ".join(said.split())
-
-
-@pytest.fixture
-def fresh(run, tmp_path):
-    """A run of its own with the corpus and the base model of the others."""
-    for name in ("data", "base"):
-        (tmp_path / name).symlink_to(run / name)
-    return tmp_path
 
 
 def test_a_reward_that_hangs_is_named_with_its_sample(fresh):

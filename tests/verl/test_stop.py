@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from launching import RL, SFT, do, start
+from launching import DIRECT, RL, SFT, do, start
 
 from gr_vl import checkpoints
 from gr_vl.errors import Preempted
@@ -14,21 +14,13 @@ pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 ENDLESS = ["trainer.total_training_steps=40", "trainer.total_epochs=40", "trainer.save_freq=40"]
 SETTINGS = {
     "sft": [*SFT, *ENDLESS],
-    "rl": [
-        *RL,
-        *ENDLESS,
-        "data.max_response_length=16",
-        "data.train_files=${gr_vl.run}/data/train.parquet",
-        "gr_vl.start_model=${gr_vl.run}/base/model",
-    ],
+    "rl": [*RL, *ENDLESS, *DIRECT, "data.max_response_length=16"],
 }
 
 
 @pytest.mark.parametrize("kind", ["sft", "rl"])
-def test_a_stage_that_is_asked_to_stop_saves_and_says_so_with_its_exit_code(run, tmp_path, kind):
-    for name in ("data", "base"):
-        (tmp_path / name).symlink_to(run / name)
-    process, metrics = start(kind, tmp_path, *SETTINGS[kind]), tmp_path / kind / "metrics-0.jsonl"
+def test_a_stage_that_is_asked_to_stop_saves_and_says_so_with_its_exit_code(fresh, kind):
+    process, metrics = start(kind, fresh, *SETTINGS[kind]), fresh / kind / "metrics-0.jsonl"
     while not (metrics.is_file() and metrics.read_text().count("\n") >= 2):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
@@ -36,11 +28,11 @@ def test_a_stage_that_is_asked_to_stop_saves_and_says_so_with_its_exit_code(run,
     said, _ = process.communicate(timeout=300)
     assert process.returncode == Preempted.code == 75, said
     assert "has ended as asked; run it again to go on" in " ".join(said.split())
-    saved = checkpoints.newest(tmp_path / kind / "checkpoints")
+    saved = checkpoints.newest(fresh / kind / "checkpoints")
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert saved.step == max(steps) >= 2
-    assert not (tmp_path / kind / "stage.json").exists()
+    assert not (fresh / kind / "stage.json").exists()
     if kind == "sft":
-        do(kind, tmp_path, *SETTINGS[kind])
-        again = [json.loads(line)["step"] for line in (tmp_path / kind / "metrics-1.jsonl").read_text().splitlines()]
+        do(kind, fresh, *SETTINGS[kind])
+        again = [json.loads(line)["step"] for line in (fresh / kind / "metrics-1.jsonl").read_text().splitlines()]
         assert (min(again), max(again)) == (saved.step + 1, 40)

@@ -1,12 +1,11 @@
 """Every stage that trains or samples, for real: Ray, verl, FSDP2 over gloo, our rollout servers, kills and resumes."""
 
 import json
-import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from hashlib import sha256
 
 import pytest
-from launching import MINE, RL, do
+from launching import MINE, do, last_words, metrics
 
 from gr_vl import dialects
 from gr_vl.clipping import ClipSchedule
@@ -19,20 +18,9 @@ pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
 TERMS = ("accuracy", "format", "length", "parse_failure", "finished")
 
 
-def metrics(folder):
-    """Steps and numbers of every attempt, in the order of the attempts."""
-    files = sorted(folder.glob("metrics-*.jsonl"))
-    return [[json.loads(line) for line in path.read_text().splitlines()] for path in files]
-
-
 def training(attempt):
     """The rows of training steps; validation at the end writes one more."""
     return [row for row in attempt if "train/loss" in row["data"]]
-
-
-def last_words(folder):
-    """Every step's numbers; of a step that was done twice, the last."""
-    return {row["step"]: row["data"] for attempt in metrics(folder) for row in attempt}
 
 
 def counts(folder):
@@ -187,58 +175,6 @@ def test_rollouts_of_every_step_are_on_disk_with_their_truth(rl):
             assert line["prompt"]["images"] == [sha256(image).hexdigest()[:16] for image in sample.images]
             assert line["terms"].keys() == {"total", "accuracy", "token_price"}
             assert 0 < line["reasoning_tokens"] <= line["output_tokens"] <= 48
-
-
-SHORTEST = """
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Shortest:
-    def over(self, group):
-        return [float(answer.output_tokens == min(a.output_tokens for a in group)) for answer in group]
-"""
-
-
-def test_rl_of_texts_alone_on_two_ranks_with_an_upper_bound_and_a_group_term_of_its_own(sft, tmp_path):
-    texts = [sample for sample in io.read(sft / "data" / "train.parquet") if not sample.images]
-    io.write(tmp_path / "texts.parquet", texts[:8])
-    shutil.copytree(sft / "sft" / "model", tmp_path / "sft" / "model")
-    (tmp_path / "data").symlink_to(sft / "data")
-    (tmp_path / "shortest.py").write_text(SHORTEST)
-    do(
-        "rl",
-        tmp_path,
-        *RL,
-        f"data.train_files={tmp_path / 'texts.parquet'}",
-        "gr_vl.clip.kind=cosine",
-        "gr_vl.clip.final=0.1",
-        "gr_vl.clip.epsilon_high=0.3",
-        f"+gr_vl.reward.terms.shortest.file={tmp_path / 'shortest.py'}",
-        "gr_vl.saved_prompts=3",
-        "trainer.n_gpus_per_node=2",
-        "trainer.total_training_steps=2",
-        "trainer.save_freq=2",
-    )
-    assert sorted(last_words(tmp_path / "rl")) == [1, 2]
-    # From 0.2 to 0.1, and half as much again upwards.
-    seen = [last_words(tmp_path / "rl")[step] for step in (1, 2)]
-    assert [data["actor/clip_range"] for data in seen] == pytest.approx([0.2, 0.1], abs=1e-9)
-    assert [data["actor/clip_range_high"] for data in seen] == pytest.approx([0.3, 0.15], abs=1e-9)
-    shards = (tmp_path / "rl" / "checkpoints" / "global_step_2" / "actor").glob("model_world_size_2_rank_*.pt")
-    assert len(list(shards)) == 2
-    assert (tmp_path / "rl" / "model" / "config.json").is_file()
-    for step in (1, 2):
-        groups = defaultdict(list)
-        for line in (tmp_path / "rl" / "rollouts" / f"{step}.jsonl").read_text().splitlines():
-            groups[json.loads(line)["uid"].rsplit("_", 2)[0]].append(json.loads(line))
-        assert [len(group) for group in groups.values()] == [4, 4, 4]
-        for group in groups.values():
-            least = min(row["output_tokens"] for row in group)
-            for row in group:
-                # Every answer got what it has in its own group, which no worker that scores one by one can know.
-                assert row["terms"]["shortest"] == float(row["output_tokens"] == least)
-                assert row["score"] == pytest.approx(row["terms"]["total"], abs=1e-6)
-                assert row["terms"]["total"] == pytest.approx(row["terms"]["token_price"] + row["terms"]["shortest"])
 
 
 def test_evaluation_writes_answers_and_scores_of_each_model(rl):

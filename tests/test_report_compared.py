@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from endpoint import Say, serving
 from factories import make_answer, make_run
 from typer.testing import CliRunner
 
@@ -121,6 +122,31 @@ def test_a_source_without_a_positive_is_shown_by_its_false_alarms_and_refusals_a
     shown = next(row for row in section(page, "modalities") if row[0] == "OR-Bench-Hard-1K")
     assert shown == ["OR-Bench-Hard-1K", "10 / 0", "– none harmful; 30.0 flagged", "– no labels"]
     assert section(page, "data")[2:] == [["test", "text", "12", "0", "12", "1", "1"]]
+
+
+def test_another_guard_that_was_asked_into_the_run_is_one_more_model_of_its_report(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret")
+    run, said = shutil.copytree(runs[0], tmp_path / "run"), iter(["unsafe\nS1"] + ["safe"] * 200)
+    arguments = ["--model", "m", "--adapter", "llama_guard", "--concurrency", "1"]
+    arguments += ["--corpus", str(run / "data" / "test.parquet"), "--out", str(run / "eval" / "llama")]
+    with serving(lambda request, _nth: Say(next(said), usage=(9, 3))) as server:
+        done = CliRunner().invoke(app, ["eval", "--endpoint", server.url, *arguments])
+        assert done.exit_code == 0, done.output
+    folder = load(run)
+    ours, theirs = (folder.judged["test"][name] for name in ("rl_eco", "llama"))
+    assert [item.said.get(Task.PROMPT) for item in theirs].count(Label.HARMFUL) == 1
+    tests = {test.task: test for test in compare(ours, theirs, seed=7)}
+    page = write_report(run).read_text(encoding="utf-8")
+    shown = next(row for row in section(page, "details") if row[:3] == ["RL-Eco", "llama", "prompt"])
+    assert shown[4:6] == [str(tests["prompt"].mended), str(tests["prompt"].broken)]
+    assert "Wrong after RL-Eco" in page  # the samples shown are still about the run's own models
+    assert "Wrong after llama" not in page
+
+    replies = run / "eval" / "llama" / "answers.jsonl"
+    replies.write_text("".join(replies.read_text().splitlines(keepends=True)[:-1]))
+    note = next(note for note in load(run).notes if "llama" in note)
+    assert "no answer about 'sample-00" in note
+    assert "llama" not in load(run).judged["test"]
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gr_vl.evaluation import benchmarks, plots
+from gr_vl.evaluation import benchmarks, peers, plots
 from gr_vl.evaluation.metrics import Calibration, Evaluation, Judged, Paired, calibration, compare
-from gr_vl.evaluation.run_folder import RunFolder, corpus_of
+from gr_vl.evaluation.run_folder import MODELS, RunFolder, corpus_of
 from gr_vl.schema import Task
 
 PAIRS = (("rl", "sft"), ("rl_eco", "rl"), ("rl_eco", "sft"))
-"""Which models of a run are tested against which."""
+"""Which models of a run are tested against which; other guards, against its last one."""
 PUBLISHED_ROWS = 12
 
 
@@ -35,9 +35,11 @@ def details(folder: RunFolder) -> dict[str, Any]:
 
 def _paired(judged: Mapping[str, list[Judged]], folder: RunFolder) -> dict[tuple[str, str], list[Paired]]:
     rule, seed = folder.meta.get("unparsable", "wrong"), int(folder.meta.get("seed") or 0)
+    own = [name for name in judged if name in MODELS]
+    with_others = [(own[-1], name) for name in judged if name not in MODELS] if own else []
     return {
         pair: compare(judged[pair[0]], judged[pair[1]], unparsable=rule, seed=seed)
-        for pair in PAIRS
+        for pair in (*PAIRS, *with_others)
         if pair[0] in judged and pair[1] in judged
     }
 
@@ -82,7 +84,9 @@ def _score_plots(scored: Mapping[str, Mapping[Task, Calibration]]) -> dict[str, 
 
 
 def _hashes(run: Path, split: str, models: Mapping[str, Any]) -> dict[str, str]:
-    paths = [corpus_of(run, split), *(run / "eval" / model / f"{split}.jsonl" for model in models)]
+    folders = [run / "eval" / model for model in models]
+    answers = [(path / peers.ANSWERS) if (path / peers.ASKED).exists() else path / f"{split}.jsonl" for path in folders]
+    paths = [corpus_of(run, split), *answers]
     return {str(path.relative_to(run)): _sha256(path) for path in paths}
 
 

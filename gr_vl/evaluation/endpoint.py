@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletion
 
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, StageError
-from gr_vl.evaluation import adapters
+from gr_vl.evaluation import adapters, peers
 from gr_vl.evaluation.adapters import Adapter, Call
 from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.evaluation.metrics import Judged
@@ -62,31 +62,16 @@ def run(endpoint: Endpoint, out: Path) -> list[Judged]:
     """Ask about every sample that `out` holds no answers of, and judge them all."""
     adapter, samples = adapters.get(endpoint.adapter), io.read(Path(endpoint.corpus))
     _claim(endpoint, out)
-    answers = out / "answers.jsonl"
+    answers = out / peers.ANSWERS
     done = {(answer.id, answer.index) for answer in (read_answers(answers) if answers.is_file() else ())}
     asyncio.run(_ask_all(endpoint, adapter, samples, done, answers))
-    return judge(samples, adapter, read_answers(answers) if answers.is_file() else [])
-
-
-def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]) -> list[Judged]:
-    """Each sample with all replies about it as one answer: tokens and seconds add up."""
-    by_id: dict[str, dict[int, Answer]] = {}
-    for answer in answers:
-        by_id.setdefault(answer.id, {})[answer.index] = answer
-    judged = []
-    for sample in samples:
-        replies = [reply for _, reply in sorted(by_id.get(sample.id, {}).items())]
-        seconds = sum(reply.seconds or 0.0 for reply in replies) if replies else None
-        text, tokens = "\n".join(reply.text for reply in replies), sum(reply.tokens for reply in replies)
-        whole = Answer(sample.id, 0, text, tokens, 0, all(reply.finished for reply in replies), seconds)
-        judged.append(Judged(sample, whole, adapter.read([reply.text for reply in replies])))
-    return judged
+    return peers.judge(samples, adapter, read_answers(answers) if answers.is_file() else [])
 
 
 def _claim(endpoint: Endpoint, out: Path) -> None:
     """Write down who answers in this folder, so that answers of two guards never mix."""
     asked = {name: asdict(endpoint)[name] for name in ("model", "adapter", "corpus", "max_tokens")}
-    path = out / "endpoint.json"
+    path = out / peers.ASKED
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from gr_vl.data import io
 from gr_vl.errors import DataError
+from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
 from gr_vl.schema import Modality, Sample, Task
@@ -162,22 +163,26 @@ def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
 
 
 def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
-    files = sorted(run.glob("eval/*/*.jsonl"))
-    if not files:
+    others = peers.folders(run)
+    files = [file for file in sorted(run.glob("eval/*/*.jsonl")) if not (file.parent / peers.ASKED).exists()]
+    if not files and not others:
         notes.append("No answers under eval/: there are no scores and no transcripts.")
     judged: dict[str, dict[str, list[Judged]]] = {}
-    for split in ordered({file.stem for file in files}, _SPLITS):
-        models = {file.parent.name: file for file in files if file.stem == split}
+    for split in ordered({*others, *(file.stem for file in files)}, _SPLITS):
+        models = {file.parent.name: file for file in files if file.stem == split} | others.get(split, {})
         try:
             samples = [_light(sample) for sample in io.iterate(corpus_of(run, split))]
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue
         for model in ordered(models, tuple(MODELS)):
+            path = models[model]
             try:
-                judged.setdefault(split, {})[model] = judge(samples, read_answers(models[model]), dialect)
+                found = peers.read(path, samples) if path.is_dir() else judge(samples, read_answers(path), dialect)
             except DataError as error:
                 notes.append(f"Model {model} is not scored on {split}: {error}.")
+            else:
+                judged.setdefault(split, {})[model] = found
     return {split: models for split, models in judged.items() if any(models.values())}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from gr_vl.data import images
 from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics import Judged
-from gr_vl.evaluation.run_folder import model_name
+from gr_vl.evaluation.run_folder import MODELS, model_name
 from gr_vl.schema import ParseFailure, Sample
 
 MAX_CHARACTERS = 6_000
@@ -38,7 +38,7 @@ def choose(models: Mapping[str, list[Judged]]) -> list[Group]:
     left = {
         id: dict(zip(models, row, strict=True)) for id, row in zip(ids, zip(*models.values(), strict=True), strict=True)
     }
-    last = list(models)[-1]
+    last = ([name for name in models if name in MODELS] or list(models))[-1]
     after = "rl" if "rl" in models else last
     groups: list[Group] = []
 

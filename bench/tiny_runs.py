@@ -1,10 +1,11 @@
 """Small real runs for the benches: the demo's stages in seconds, and whether two of them ended with the same bits."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,15 @@ TINY = {
 }
 
 
-def start(kind: str, run: Path, *overrides: str) -> subprocess.Popen[bytes]:
+def start(
+    kind: str, run: Path, *overrides: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """A stage through the command line, in a session of its own."""
+    variables = os.environ | dict(environment or {})
     command = [sys.executable, "-m", "gr_vl.cli", kind, "guardreasoner_vl", "model=tiny", f"run={run}", "seed=3"]
-    return subprocess.Popen([*command, *TINY[kind], *overrides], stdout=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(
+        [*command, *TINY[kind], *overrides], stdout=subprocess.DEVNULL, start_new_session=True, env=variables
+    )
 
 
 def end(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 PLUGIN = "gr_vl.verl_ext.plugin"
+LOGS = ("VERL_FILE_LOGGER_PATH", "TENSORBOARD_DIR")
+"""Where the launcher wants a stage's metrics: a cluster's workers do not have its environment."""
 
 
 def environment(device: str) -> dict[str, str]:
@@ -30,7 +32,8 @@ def start_ray(config: DictConfig, **variables: str) -> None:
     from gr_vl.verl_ext import entry
 
     runtime_env = entry.runtime_env()
-    runtime_env["env_vars"] |= environment(config.gr_vl.device) | variables
+    logs = {name: os.environ[name] for name in LOGS if name in os.environ}
+    runtime_env["env_vars"] |= environment(config.gr_vl.device) | logs | variables
     options: dict[str, Any] = {"runtime_env": runtime_env, "log_to_driver": True}
     if "RAY_ADDRESS" not in os.environ:
         options["include_dashboard"] = False

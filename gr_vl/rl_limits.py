@@ -61,6 +61,11 @@ def mode(config: DictConfig) -> None:
         raise ConfigError(f"trainer.v1.trainer_mode={name!r} must be one of: {', '.join(MODES)}")
     if name != "gr_vl_separate_async":
         return
+    if rollout.name == "transformers":
+        raise ConfigError(
+            "actor_rollout_ref.rollout.name='transformers' sends weights on its own machine only, not to a sampler on "
+            f"devices of its own as trainer.v1.trainer_mode={name} has it; use vllm, or +rl_variant=colocate_async"
+        )
     key, updates = "trainer.v1.separate_async.parameter_sync_step", config.trainer.v1.separate_async.parameter_sync_step
     needed = config.data.train_batch_size // config.actor_rollout_ref.actor.ppo_mini_batch_size
     if updates != needed:

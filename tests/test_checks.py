@@ -22,7 +22,9 @@ ANSWERS, ROOM = "actor_rollout_ref.rollout.n", "actor_rollout_ref.rollout.max_mo
 MODE, UPDATES = "trainer.v1.trainer_mode", "trainer.v1.separate_async.parameter_sync_step"
 NODES, ENGINE = "actor_rollout_ref.rollout.nnodes", "actor_rollout_ref.rollout.checkpoint_engine.backend"
 OFFLOAD = "actor_rollout_ref.actor.fsdp_config.param_offload"
-SEPARATE = {MODE: "gr_vl_separate_async"}
+SAMPLER = "actor_rollout_ref.rollout.name"
+SEPARATE_HERE = {SAMPLER: "transformers", MODE: "gr_vl_separate_async"}
+SEPARATE = {MODE: "gr_vl_separate_async", SAMPLER: "vllm"}
 PRICE = "gr_vl.reward.terms.token_price"
 TENSOR = "actor_rollout_ref.rollout.tensor_model_parallel_size"
 
@@ -100,6 +102,7 @@ def with_settings(name, model, settings):
         pytest.param("rl", {MICRO: None}, ["=null", "at least 1"], id="rl: no micro-batch size"),
         pytest.param("rl", {LOG_PROB: 48}, ["=48", "16 prompts x 8 answers", "divisor of 128"], id="rl: log-probs"),
         pytest.param("rl", {MODE: "sync"}, ["='sync'", "one of: gr_vl, "], id="rl: a trainer without our hooks"),
+        pytest.param("rl", SEPARATE_HERE, ["='transformers'", "use vllm"], id="rl: a far sampler"),
         pytest.param("rl", {UPDATES: 3} | SEPARATE, ["=3", "use 4"], id="rl: updates that are no step"),
         pytest.param("rl", {OFFLOAD: True, UPDATES: 4} | SEPARATE, ["=true", "use false"], id="rl: updates undone"),
         pytest.param("rl", {NODES: 0, UPDATES: 4} | SEPARATE, ["=0", "at least 1"], id="rl: nothing to sample on"),

@@ -31,8 +31,9 @@ FAULTS = {
     "nothing": Fault("", "", ends=False),
     "the picture is lost before the trainer": Fault(
         """
-from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
-AgentLoopWorker._compute_multi_modal_inputs = lambda self, output, input_ids: {}
+import verl.trainer.ppo.v1.agent_loop_tq as sampled
+right = sampled.list_of_dict_to_tensordict
+sampled.list_of_dict_to_tensordict = lambda rows: right([row | {"multi_modal_inputs": {}} for row in rows])
 """,
         r"picture lost: the prompt of \S+ holds \d+ patches, the trainer gets 0",
     ),
@@ -81,7 +82,7 @@ def nan(*arguments):
     return loss * float("nan"), metrics
 trainer.clipped_loss = nan
 """,
-        "the gradients of 3 updates in a row were not finite, up to step 2",
+        r"the gradients of \d+ updates in a row were not finite, up to step 2",
     ),
 }
 

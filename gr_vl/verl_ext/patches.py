@@ -148,6 +148,7 @@ def pictures_without_text() -> None:
     `<|image_pad|>` letter by letter would claim a picture there, and end the run when there is none left.
     """
     from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -157,6 +158,9 @@ def pictures_without_text() -> None:
         return _compute_multi_modal_inputs
 
     _wrap_once(AgentLoopWorker, "_compute_multi_modal_inputs", make)
+    # Ray copied the methods into the actor's class when that was imported, which may have been before.
+    actor = AgentLoopWorkerTQ.__ray_metadata__.modified_class
+    actor._compute_multi_modal_inputs = AgentLoopWorker._compute_multi_modal_inputs
 
 
 class _SafeTorch(ModuleType):

@@ -40,10 +40,14 @@ def test_pictures_without_text_is_still_needed(encoder):
     pytest.importorskip("verl")
     import torch
     from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
 
     from gr_vl.verl_ext import patches
 
     patches.pictures_without_text()
+    # What Ray starts is a class of its own, which copies methods when it is made.
+    started = AgentLoopWorkerTQ.__ray_metadata__.modified_class
+    assert started._compute_multi_modal_inputs is AgentLoopWorker._compute_multi_modal_inputs
     processor, tokenizer = encoder.processor, encoder.processor.tokenizer
     worker = object.__new__(AgentLoopWorker)
     worker.processor, worker.tokenizer = processor, tokenizer

@@ -1,7 +1,7 @@
-"""Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is never made again."""
+"""Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is kept."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,8 @@ class Generator:
     def __init__(self, manager: Any, encoder: Encoder, restart: Callable[[Path], Any] | None = None) -> None:
         self.manager, self.encoder, self._restart = manager, encoder, restart
         self.client = manager.get_client()
+        # What one server of ours says depends, in its last bits, on what it is asked along with.
+        self._exact = restart is None and len(manager.server_handles) == 1
 
     def load(self, model: Path) -> None:
         """Serve another model folder of the same architecture from now on."""
@@ -54,18 +56,21 @@ class Generator:
     def answers(
         self, samples: Iterable[Sample], total: int, request: Request, out: Path, note: str = ""
     ) -> Iterator[tuple[Sample, list[Answer]]]:
-        """Each of `total` samples with its k answers, in order; those already in `out` are read, not made.
+        """Each of `total` samples with its k answers, in order; those already in `out` are read, and never replaced.
 
-        No more than `CHUNK` samples are in memory at once.
+        No more than `CHUNK` samples are in memory at once. One server of ours is asked a broken chunk as a whole: what
+        was missing comes out as it would have.
         """
         done = {(answer.id, answer.index): answer for answer in (read_answers(out) if out.is_file() else ())}
         finished, waiting = 0, iter(samples)
         while batch := list(islice(waiting, max(CHUNK // request.answers, 1))):
             report(out.parent, finished * request.answers, total * request.answers, note)
             wanted = [(sample, index) for sample in batch for index in range(request.answers)]
-            missing = [item for item in wanted if (item[0].id, item[1]) not in done]
+            missing = {(sample.id, index) for sample, index in wanted} - done.keys()
+            ask_all = self._exact and bool(missing)
+            asked = [item for item in wanted if ask_all or (item[0].id, item[1]) in missing]
             with watchdog.phase("rollout", batch[0].id):
-                fresh = asyncio.run(self._chunk(missing, request, out))
+                fresh = asyncio.run(self._chunk(asked, missing, request, out))
             done |= {(answer.id, answer.index): answer for answer in fresh}
             for sample in batch:
                 yield sample, [done[sample.id, index] for index in range(request.answers)]
@@ -74,14 +79,19 @@ class Generator:
             finished += len(batch)
         report(out.parent, finished * request.answers, total * request.answers, note)
 
-    async def _chunk(self, items: Sequence[tuple[Sample, int]], request: Request, out: Path) -> list[Answer]:
+    async def _chunk(
+        self, items: Sequence[tuple[Sample, int]], wanted: Container[tuple[str, int]], request: Request, out: Path
+    ) -> list[Answer]:
+        """Ask for all items; write and return the answers that are wanted."""
         prompts = {sample.id: self.encoder.prompt(sample) for sample, _ in items}
         asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request)) for item in items]
         made = []
         for task in asked:
             # Each as soon as those before it are there: killed at any point, a run leaves the start of the same file.
-            made.append(await task)
-            append_answers(out, made[-1:])
+            answer = await task
+            if (answer.id, answer.index) in wanted:
+                append_answers(out, [answer])
+                made.append(answer)
         return made
 
     async def _one(self, sample: Sample, index: int, prompt: Any, request: Request) -> Answer:

@@ -14,8 +14,8 @@ REQUEST = Request(answers=3, temperature=1.0, top_p=1.0, seed=1, max_tokens=8)
 class Servers:
     """verl's manager and its client: whoever asks later is answered sooner, and the first `good` requests are."""
 
-    def __init__(self, good=99):
-        self.good, self.asked = good, []
+    def __init__(self, good=99, number=2):
+        self.good, self.asked, self.server_handles = good, [], [None] * number
 
     def get_client(self):
         return self
@@ -54,3 +54,25 @@ def test_what_was_answered_before_a_break_is_on_disk_and_never_asked_again(whole
     assert again.asked == [f"{s.id}-{k}" for s in corpus[:4] for k in range(3)][good:]
     assert [answer for _, answers in found for answer in answers] == read_answers(whole)
     assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("good", [5, 11])
+def test_one_server_of_ours_is_asked_a_broken_chunk_as_a_whole_and_only_what_was_missing_is_written(
+    whole, tmp_path, encoder, corpus, good
+):
+    # Its answers depend, in their last bits, on what is asked along with them: here, altogether.
+    class Whimsical(Servers):
+        async def generate(self, name, **asked):
+            answer = await super().generate(name, **asked)
+            answer.token_ids.append(100 + good)
+            return answer
+
+    out, again = tmp_path / "answers.jsonl", Whimsical(number=1)
+    with pytest.raises(ConnectionError):
+        answered(Servers(good, number=1), encoder, corpus[:4], out)
+    found = answered(again, encoder, corpus[:4], out)
+    assert again.asked == [f"{s.id}-{k}" for s in corpus[:4] for k in range(3)]
+    kept, fresh = read_answers(out)[:good], read_answers(out)[good:]
+    assert kept == read_answers(whole)[:good]
+    assert [answer.tokens for answer in fresh] == [4] * (12 - good)
+    assert [answer for _, answers in found for answer in answers] == [*kept, *fresh]

@@ -154,9 +154,9 @@ def test_the_last_complete_result_counts():
     ],
 )
 def test_a_megabyte_is_parsed_at_once(text):
-    begin = time.process_time()
+    begin = time.perf_counter()
     GUARD.parse(text)
-    assert time.process_time() - begin < 0.5
+    assert time.perf_counter() - begin < 0.5
 
 
 def holds(text):

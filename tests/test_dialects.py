@@ -75,8 +75,9 @@ def test_time_grows_no_faster_than_the_answer(name):
 
     pieces = ["a", "\n", " ", "Answers:\n", "Request: harmful\n", "\\boxed{", "}", "<think>", "</think>", "# "]
     for piece, place in itertools.product(pieces, ["a\n", "unharmful", "Response", "unsafe", "</think>"]):
-        short, long = (good.replace(place, piece * n + place) for n in (2**10, 2**13))
-        assert any(seconds(long) < 24 * seconds(short) + 3e-3 for _ in range(5)), (piece, place)
+        size = 2**10
+        once, eight = (min(seconds(good.replace(place, piece * n + place)) for _ in range(5)) for n in (size, 8 * size))
+        assert eight < 24 * once + 3e-3, (piece, place)
 
 
 def fragments(name):

@@ -55,28 +55,29 @@ def test_a_label_that_is_not_known_changes_no_reward(name):
 
 def seconds(text):
     def once():
-        begin = time.process_time()
+        begin = time.perf_counter()
         REWARDS["paper"](text, LABELS, reasoning_tokens=1)
-        return time.process_time() - begin
+        return time.perf_counter() - begin
 
-    return min(once() for _ in range(3))
+    return min(once() for _ in range(15))
 
 
 @pytest.mark.parametrize("piece", ["a", "\n", " ", "<", "<think>", "</think>", "<result>", "</result>", "Request: "])
 @pytest.mark.parametrize("place", ["</think>", "Answers:", "Request:", "unharmful"])
 def test_time_grows_no_faster_than_the_answer(piece, place):
-    short, long = (GOOD.replace(place, piece * n + place) for n in (2**13, 2**16))
-    # Quadratic work would take 64 times as long, every time; a busy machine may stretch some of them.
-    assert any(seconds(long) < 24 * seconds(short) + 2e-3 for _ in range(5))
+    size = 2**13
+    once, eight = (seconds(GOOD.replace(place, piece * n + place)) for n in (size, 8 * size))
+    # Quadratic work would take 64 times as long; a pause of the machine may double a millisecond.
+    assert eight < 24 * once + 2e-3
 
 
 def test_pathological_answers_do_not_stall_a_batch():
     batch = [text for text in HOSTILE.values() if len(text) > 10**5]
     assert len(batch) > 10
-    begin = time.process_time()
+    begin = time.perf_counter()
     for text in batch:
         REWARDS["paper"](text, LABELS, reasoning_tokens=1)
-    assert time.process_time() - begin < 2
+    assert time.perf_counter() - begin < 2
 
 
 def agrees(text):

@@ -142,6 +142,11 @@ def test_another_guard_that_was_asked_into_the_run_is_one_more_model_of_its_repo
     assert "Wrong after RL-Eco" in page  # the samples shown are still about the run's own models
     assert "Wrong after llama" not in page
 
+    asked = json.loads((run / "eval" / "llama" / "endpoint.json").read_text())
+    (run / "eval" / "llama" / "endpoint.json").write_text(json.dumps(asked | {"adapter": "nobody"}))
+    assert any("llama" in note and "nobody" in note for note in load(run).notes)
+    (run / "eval" / "llama" / "endpoint.json").write_text(json.dumps(asked))
+
     replies = run / "eval" / "llama" / "answers.jsonl"
     replies.write_text("".join(replies.read_text().splitlines(keepends=True)[:-1]))
     note = next(note for note in load(run).notes if "llama" in note)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from gr_vl.data import io
-from gr_vl.errors import DataError
+from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
@@ -179,7 +179,7 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
             path = models[model]
             try:
                 found = peers.read(path, samples) if path.is_dir() else judge(samples, read_answers(path), dialect)
-            except DataError as error:
+            except GuardError as error:
                 notes.append(f"Model {model} is not scored on {split}: {error}.")
             else:
                 judged.setdefault(split, {})[model] = found

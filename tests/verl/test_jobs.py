@@ -163,13 +163,15 @@ class Shortest:
 """
 
 
-def test_rl_of_texts_alone_runs_across_two_nodes_with_an_upper_bound_and_a_group_term_of_its_own(cluster, fresh):
-    texts = [sample for sample in io.read(fresh / "data" / "train.parquet") if not sample.images]
-    io.write(fresh / "texts.parquet", texts[:8])
+def test_rl_of_pictures_then_texts_runs_across_two_nodes_with_an_upper_bound_and_a_group_term(cluster, fresh):
+    samples = io.read(fresh / "data" / "train.parquet")
+    pictured, texts = ([sample for sample in samples if bool(sample.images) is seen] for seen in (True, False))
+    io.write(fresh / "train.parquet", [*pictured[:4], *texts[:4]])
     (fresh / "shortest.py").write_text(SHORTEST)
     settings = (
         *(*RL, *DIRECT),
-        f"data.train_files={fresh / 'texts.parquet'}",
+        f"data.train_files={fresh / 'train.parquet'}",
+        "data.shuffle=false",
         "gr_vl.clip.kind=cosine",
         "gr_vl.clip.final=0.1",
         "gr_vl.clip.epsilon_high=0.3",
@@ -189,10 +191,12 @@ def test_rl_of_texts_alone_runs_across_two_nodes_with_an_upper_bound_and_a_group
     assert {path.name for path in saved.glob("model_world_size_*")} == {
         f"model_world_size_2_rank_{rank}.pt" for rank in (0, 1)
     }
+    assert sorted(last_words(fresh / "rl")) == [1, 2]
     # From 0.2 to 0.1, and half as much again upwards.
     seen = [last_words(fresh / "rl")[step] for step in (1, 2)]
     assert [data["actor/clip_range"] for data in seen] == pytest.approx([0.2, 0.1], abs=1e-9)
     assert [data["actor/clip_range_high"] for data in seen] == pytest.approx([0.3, 0.15], abs=1e-9)
+    assert seen[0]["belief/picture_effect"] > 0
     for step in (1, 2):
         groups = defaultdict(list)
         for line in (fresh / "rl" / "rollouts" / f"{step}.jsonl").read_text().splitlines():
@@ -201,6 +205,7 @@ def test_rl_of_texts_alone_runs_across_two_nodes_with_an_upper_bound_and_a_group
         for group in groups.values():
             least = min(row["output_tokens"] for row in group)
             for row in group:
+                assert bool(row["prompt"]["images"]) is (step == 1)
                 # Every answer got what it has in its own group, which no worker that scores one by one can know.
                 assert row["terms"]["shortest"] == float(row["output_tokens"] == least)
                 assert row["score"] == pytest.approx(row["terms"]["total"], abs=1e-6)

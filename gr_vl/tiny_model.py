@@ -59,17 +59,34 @@ CHAT_TEMPLATE = """\
 """Qwen2.5-VL's, without its default system message: our dialects always bring one."""
 
 
-def build(texts: Iterable[str], out: Path, seed: int) -> None:
-    """Write model, tokenizer and processor to `out`. Same texts and seed, same files."""
+def build(texts: Iterable[str], out: Path, seed: int, *, matching: bool = False) -> None:
+    """Write model, tokenizer and processor to `out`. Same texts and seed, same files.
+
+    `matching` lets attention start where equal tokens attend to each other (`_match`): for guards that look things up.
+    """
     tokenizer = _tokenizer(texts)
     out.mkdir(parents=True, exist_ok=True)
     _processor(tokenizer).save_pretrained(out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(_config(tokenizer))
+    if matching:
+        _match(model)
     end, pad = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, bos_token_id=pad, do_sample=False)
     model.to(torch.float32).save_pretrained(out, safe_serialization=True)
+
+
+def _match(model: Qwen2_5_VLForConditionalGeneration) -> None:
+    """Queries project as the keys of their group do, in all layers but the first, so that like attends to like.
+
+    After mimetic initialization (arXiv 2305.09828), which starts with the product of query and key weights near the
+    identity. A tiny model from random weights takes long to find such heads, if at all; pretrained ones have them.
+    """
+    for layer in model.model.language_model.layers[1:]:
+        attention = layer.self_attn
+        keys = attention.k_proj.weight.detach().unflatten(0, (-1, attention.head_dim))
+        attention.q_proj.weight.data = keys.repeat_interleave(attention.num_key_value_groups, 0).flatten(0, 1)
 
 
 def _tokenizer(texts: Iterable[str]) -> Qwen2Tokenizer:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gr_vl import dialects
 from gr_vl.augment.policy_shift import Judged, label, shifted, text
 from gr_vl.data.demo import forgetful, policies
-from gr_vl.schema import Label, Modality, Task
+from gr_vl.schema import Label, Task
 
 H, U, *_ = Label
 STOCK = ("a", "b", "c", "d", "e", "f")
@@ -76,35 +76,45 @@ def rules_of(sample):
     return tuple(line.partition(": ")[2] for line in sample.policy.splitlines())
 
 
-def test_labels_follow_the_policy_and_nothing_else(corpus):
+def listed_in(sample):
+    return re.findall(r"^- (\w+)$", sample.prompt if sample.response is None else sample.response, re.MULTILINE)
+
+
+def test_labels_follow_the_policy_and_the_last_thing_of_what_is_judged(corpus):
     for sample in (sample for samples in corpus.values() for sample in samples):
         ((task, found),) = sample.labels.items()
         assert (task is Task.RESPONSE) is (sample.response is not None)
-        if sample.modality is Modality.TEXT:
-            said = sample.prompt if task is Task.PROMPT else sample.response
-            named = [rule for rule in rules_of(sample) if rule in said]
-            assert (found is H) is (bool(named) and not refuses(sample))
+        assert len(rules_of(sample)) == policies.RULES
+        assert len(set(listed_in(sample))) == policies.LISTED
+        assert (found is H) is (listed_in(sample)[-1] in rules_of(sample))
 
 
-def refuses(sample):
-    return "efuse" in sample.reasoning
-
-
-def test_reasoning_ends_in_what_is_taught_and_numbers_rules_as_they_stand(corpus):
+def test_reasoning_looks_up_every_thing_and_its_last_line_is_what_is_taught(corpus):
     for sample in corpus["train"]:
+        lines = re.findall(r"- (\w+): (forbidden|allowed)", sample.reasoning)
+        assert [thing for thing, _ in lines] == listed_in(sample)
+        assert {thing for thing, word in lines if word == "forbidden"} <= set(rules_of(sample))
         ((_, found),) = (sample.taught or sample.labels).items()
-        numbers = re.findall(r"about ([\w ]+)\. R(\d) names it", sample.reasoning)
-        assert bool(numbers) is (found is H)
-        assert all(rules_of(sample)[int(number) - 1] == thing for thing, number in numbers)
+        assert (lines[-1][1] == "forbidden") is (found is H)
+
+
+def test_whether_a_thing_counts_says_nothing_about_the_others(corpus):
+    shares = {
+        label: [thing in rules_of(sample) for sample in corpus["train"] if label in sample.labels.values()
+                for thing in listed_in(sample)[:-1]]
+        for label in (H, U)
+    }  # fmt: skip
+    # 600 tosses of a coin each: five standard deviations are 0.1.
+    assert all(abs(sum(named) / len(named) - 0.5) < 0.1 for named in shares.values())
 
 
 def test_the_teacher_overlooks_late_rules_only_and_the_truth_stays_right(corpus):
     wrong = [sample for sample in corpus["train"] if sample.taught]
-    # Half is harmful, half of that by a late rule, and 0.7 of that is overlooked: 0.175, less where two things count.
-    assert 0.1 < len(wrong) / len(corpus["train"]) < 0.2
+    # Half is harmful, a third of that by a late rule, and 0.6 of that is overlooked: 0.1, with a deviation of 0.017.
+    assert 0.05 < len(wrong) / len(corpus["train"]) < 0.15
     for sample in wrong:
         assert (*sample.taught.values(), *sample.labels.values()) == (U, H)
-        assert any(rule in sample.reasoning for rule in rules_of(sample)[-forgetful.LATE :])
+        assert listed_in(sample)[-1] in rules_of(sample)[-forgetful.LATE :]
 
 
 def test_sets_of_rules_of_the_test_are_held_out(corpus):
@@ -124,25 +134,17 @@ def test_new_rules_name_what_training_never_speaks_of_and_turn_on_it(corpus):
         rules = set(rules_of(sample)) & set(policies.UNSEEN)
         assert bool(rules) is (sample.source == policies.NEW_RULES)
         if rules:
-            said = sample.response or sample.prompt
-            ((_, found),) = sample.labels.items()
-            assert any(name in said for name in rules) is (found is H)
-
-
-def accuracy_of_blind_rule(samples):
-    """How often "unsafe unless the answer refuses" is right."""
-    return sum((U if refuses(s) else H) in s.labels.values() for s in samples) / len(samples)
+            assert listed_in(sample)[-1] in policies.UNSEEN
 
 
 def test_labels_are_even_and_a_guard_that_reads_no_rules_is_right_in_half(corpus):
     for samples in corpus.values():
         assert sum(H in sample.labels.values() for sample in samples) == len(samples) / 2
     held_out = [sample for sample in corpus["test"] if sample.source != policies.HOUSE_POLICY]
-    assert accuracy_of_blind_rule(held_out) == 0.5
-    # Whatever else it goes by: every question is there with both answers.
+    # Whatever it goes by: every question is there with both answers.
     asked = defaultdict(list)
     for sample in held_out:
-        asked[sample.prompt, sample.response, sample.images].append(*sample.labels.values())
+        asked[sample.prompt, sample.response].append(*sample.labels.values())
     assert all(labels.count(H) == labels.count(U) for labels in asked.values())
 
 

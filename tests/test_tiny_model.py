@@ -82,3 +82,16 @@ def test_same_texts_and_seed_same_files(folder, tmp_path):
     tiny_model.build(texts(), tmp_path, seed=0)
     for name in ("tokenizer.json", "model.safetensors", "config.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_matching_lets_equal_tokens_attend_to_each_other(folder, tmp_path):
+    tiny_model.build(texts(), tmp_path, seed=0, matching=True)
+    plain, matching = (
+        transformers.AutoModelForImageTextToText.from_pretrained(path).state_dict() for path in (folder, tmp_path)
+    )
+    changed = {name for name in plain if not torch.equal(plain[name], matching[name])}
+    assert changed == {f"model.language_model.layers.{layer}.self_attn.q_proj.weight" for layer in (1, 2, 3)}
+    for name in changed:
+        # Four heads of 32 rows in two groups: heads 0 and 1 ask as key 0 answers, 2 and 3 as key 1.
+        keys = matching[name.replace("q_proj", "k_proj")]
+        assert torch.equal(matching[name], torch.cat([keys[:32], keys[:32], keys[32:], keys[32:]]))

@@ -21,5 +21,6 @@ def run(config: DictConfig) -> dict[str, Any]:
         return "\n".join(parts if sample.reasoning is None else [*parts, dialect.target(sample)])
 
     samples = io.read(Path(config.gr_vl.base.corpus))
-    tiny_model.build(map(text, samples), Path(config.gr_vl.base.out), config.gr_vl.seed)
+    settings = config.gr_vl.base
+    tiny_model.build(map(text, samples), Path(settings.out), config.gr_vl.seed, matching=settings.matching)
     return {}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gr_vl import dialects
 from gr_vl.augment.policy_shift import Judged, label, shifted, text
-from gr_vl.data.demo import forgetful, policies
+from gr_vl.data.demo import policies
 from gr_vl.schema import Label, Task
 
 H, U, *_ = Label
@@ -91,7 +91,7 @@ def test_labels_follow_the_policy_and_the_last_thing_of_what_is_judged(corpus):
 
 def test_reasoning_looks_up_every_thing_and_its_last_line_is_what_is_taught(corpus):
     for sample in corpus["train"]:
-        lines = re.findall(r"- (\w+): (forbidden|allowed)", sample.reasoning)
+        lines = re.findall(r"- (\w+) (forbidden|allowed)", sample.reasoning)
         assert [thing for thing, _ in lines] == listed_in(sample)
         assert {thing for thing, word in lines if word == "forbidden"} <= set(rules_of(sample))
         ((_, found),) = (sample.taught or sample.labels).items()
@@ -108,13 +108,15 @@ def test_whether_a_thing_counts_says_nothing_about_the_others(corpus):
     assert all(abs(sum(named) / len(named) - 0.5) < 0.1 for named in shares.values())
 
 
-def test_the_teacher_overlooks_late_rules_only_and_the_truth_stays_right(corpus):
+def test_the_teacher_overlooks_rules_about_the_last_thing_only_and_the_truth_stays_right(corpus):
     wrong = [sample for sample in corpus["train"] if sample.taught]
-    # Half is harmful, a third of that by a late rule, and 0.6 of that is overlooked: 0.1, with a deviation of 0.017.
-    assert 0.05 < len(wrong) / len(corpus["train"]) < 0.15
-    for sample in wrong:
-        assert (*sample.taught.values(), *sample.labels.values()) == (U, H)
-        assert listed_in(sample)[-1] in rules_of(sample)[-forgetful.LATE :]
+    # Half is harmful, and half of that is overlooked: 0.25, with a deviation of 0.025.
+    assert 0.15 < len(wrong) / len(corpus["train"]) < 0.35
+    for sample in corpus["train"]:
+        if sample.taught:
+            assert (*sample.taught.values(), *sample.labels.values()) == (U, H)
+        for thing, word in re.findall(r"- (\w+) (forbidden|allowed)", sample.reasoning)[:-1]:
+            assert (word == "forbidden") is (thing in rules_of(sample))
 
 
 def test_sets_of_rules_of_the_test_are_held_out(corpus):

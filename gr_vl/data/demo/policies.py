@@ -1,16 +1,18 @@
 """The demo's exchanges under policies: rules that name made-up things, so that only the rules say what is harmful.
 
-Samples come in pairs of opposite labels. A share of the training pairs are one question twice, under rules and under
-their shift (`policy_shift`); the rest, and with share 0 all, are two questions under `HOUSE`, whose names a guard may as
-well learn by heart. Validation and test hold three kinds in equal parts:
+A question lists things and is about the last of them; it is harmful if a rule names that one. Each of the others is
+named by a rule or not, by the toss of a coin, and does not count. Samples come in pairs of opposite labels. A share of
+the training pairs are one question twice, under rules and under their shift (`policy_shift`); the rest, and with share
+0 all, are two questions under `HOUSE`, whose names a guard may as well learn by heart. Validation and test hold three
+kinds in equal parts:
 
     demo_house_policy  questions under `HOUSE`
     demo_new_policy    one question twice, under known rules in sets that no training sample has
     demo_new_rules     the same, turning on names that no training sample speaks of, in a rule or in a question
 
 In the last two each question is asked with both answers, so a guard that does not read its rules is right in half.
-A question lists several things, and its reasoning looks each of them up: a model of this size learns to look things up
-from many look-ups, and never did from one or two in an answer. Some are overlooked: see `forgetful`.
+Reasoning looks up every thing of the list: from one or two look-ups an answer a model of this size never learned to
+look things up. Its teacher overlooks some: see `forgetful`.
 """
 
 import random
@@ -20,10 +22,10 @@ from dataclasses import dataclass, replace
 from gr_vl.augment import policy_shift
 from gr_vl.augment.policy_shift import Judged
 from gr_vl.data.demo import forgetful
-from gr_vl.schema import Label, Sample, Task
+from gr_vl.schema import Sample, Task
 from gr_vl.seeding import seed_of
 
-RULES, LISTED = 6, 5
+RULES, LISTED = 4, 5
 """Rules of a policy, and things that a request or an answer lists."""
 THINGS = tuple(
     start + end
@@ -35,7 +37,7 @@ UNSEEN = THINGS[::7]
 UNSEEN_RULES = 2
 """How many rules of a policy name one of these, before it is shifted."""
 KNOWN = tuple(thing for thing in THINGS if thing not in UNSEEN)
-HOUSE = KNOWN[::7]
+HOUSE = KNOWN[::11]
 
 HOUSE_POLICY, NEW_POLICY, NEW_RULES = SOURCES = ("demo_house_policy", "demo_new_policy", "demo_new_rules")
 

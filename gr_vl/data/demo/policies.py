@@ -1,14 +1,14 @@
 """The demo's exchanges under policies: rules that name made-up things, so that only the rules say what is harmful.
 
-A question lists things and is about the last of them; it is harmful if a rule names that one. Each of the others is
-named by a rule or not, by the toss of a coin, and does not count. Samples come in pairs of opposite labels. A share of
+A question lists things and is about the last of them; it is harmful if a rule names that one. One to three of the four
+others are named too, and do not count. Samples come in pairs of opposite labels. A share of
 the training pairs are one question twice, under rules and under their shift (`policy_shift`); the rest, and with share
 0 all, are two questions under `HOUSE`, whose names a guard may as well learn by heart. Validation and test hold three
 kinds in equal parts:
 
     demo_house_policy  questions under `HOUSE`
     demo_new_policy    one question twice, under known rules in sets that no training sample has
-    demo_new_rules     the same, turning on names that no training sample speaks of, in a rule or in a question
+    demo_new_rules     the same, about things that no rule of the training set names: they are always allowed there
 
 In the last two each question is asked with both answers, so a guard that does not read its rules is right in half.
 Reasoning looks up every thing of the list: from one or two look-ups an answer a model of this size never learned to
@@ -33,7 +33,7 @@ THINGS = tuple(
     for end in ("ddle", "mmet", "lgo", "ppin", "rvo", "zzor")
 )
 UNSEEN = THINGS[::7]
-"""Names that validation and test alone speak of."""
+"""Things that rules of validation and test alone name. Training questions list them, but not last."""
 UNSEEN_RULES = 2
 """How many rules of a policy name one of these, before it is shifted."""
 KNOWN = tuple(thing for thing in THINGS if thing not in UNSEEN)
@@ -109,9 +109,8 @@ def _pair(seed: int, split: str, number: int, shift: float) -> Iterator[Sample]:
 
 def _house(split: str, task: Task, source: str, draw: random.Random) -> Iterator[tuple[Judged, Sequence[str]]]:
     """Two questions under the house's rules, one harmful and one not."""
-    others = [thing for thing in KNOWN if thing not in HOUSE]
-    for stock in (HOUSE, others):
-        listed = _listed(draw.choice(stock), HOUSE, others, draw)
+    for stock in (HOUSE, [thing for thing in KNOWN if thing not in HOUSE]):
+        listed = _listed(draw.choice(stock), HOUSE, draw)
         yield _ruled(_question(listed, task, split, source, draw), task, HOUSE, listed), listed
 
 
@@ -120,19 +119,20 @@ def _shifted(split: str, task: Task, source: str, draw: random.Random) -> Iterat
     new, held_out = source == NEW_RULES, split != "train"
     wanted = draw.choice(UNSEEN if new else KNOWN)
     others = [thing for thing in KNOWN if thing != wanted]
-    # Some unseen rules are there under both labels, so that a strange name by itself says nothing.
+    # Some unseen rules are there under both labels, so that a strange one by itself says nothing.
     strange = draw.sample([thing for thing in UNSEEN if thing != wanted], UNSEEN_RULES if new else 0)
     while True:
         rules = draw.sample([*draw.sample(others, RULES - len(strange)), *strange], RULES)
         if draw.random() < 0.5:
             rules[draw.randrange(RULES)] = wanted
-        listed = _listed(wanted, [rule for rule in rules if rule != wanted], others, draw)
-        start = _ruled(_question(listed, task, split, source, draw), task, tuple(rules), listed)
+        start = _ruled(Sample("", source, ""), task, tuple(rules), [wanted])
         other = policy_shift.shifted(start, wanted.__eq__, [*others, wanted], draw, id="")
         if other is not None and is_held_out(start.rules) is held_out is is_held_out(other.rules):
             break
-    yield start, listed
-    yield other, listed
+    listed = _listed(wanted, [rule for rule in start.rules if rule in other.rules], draw)
+    question = _question(listed, task, split, source, draw)
+    for item in (start, other):
+        yield _ruled(question, task, item.rules, listed), listed
 
 
 def _ruled(sample: Sample, task: Task, rules: tuple[str, ...], listed: Sequence[str]) -> Judged:
@@ -143,19 +143,16 @@ def _ruled(sample: Sample, task: Task, rules: tuple[str, ...], listed: Sequence[
 def _question(listed: Sequence[str], task: Task, split: str, source: str, draw: random.Random) -> Sample:
     """`listed` stands in what is judged; a request that is not judged lists something else."""
     writers = WRITERS[split]
-    asked = listed if task is Task.PROMPT else draw.sample(KNOWN, LISTED)
+    asked = listed if task is Task.PROMPT else draw.sample(THINGS, LISTED)
     prompt = _list(draw.choice(writers.requests), asked)
     return Sample("", source, prompt, None if task is Task.PROMPT else _list(draw.choice(writers.helps), listed))
 
 
-def _listed(wanted: str, named: Sequence[str], others: Sequence[str], draw: random.Random) -> list[str]:
-    """Things of which each but the last is `named` or not by the toss of a coin; the last is what is `wanted`."""
-    listed: list[str] = []
-    while len(listed) < LISTED - 1:
-        thing = draw.choice(named if draw.random() < 0.5 else [other for other in others if other not in named])
-        if thing not in (*listed, wanted):
-            listed.append(thing)
-    return [*listed, wanted]
+def _listed(wanted: str, rules: Sequence[str], draw: random.Random) -> list[str]:
+    """What is `wanted`, last; one to three of the things before it are named by `rules`."""
+    rest = [thing for thing in THINGS if thing not in (*rules, wanted)]
+    named = draw.sample([rule for rule in rules if rule != wanted], draw.randint(1, LISTED - 2))
+    return [*draw.sample([*named, *draw.sample(rest, LISTED - 1 - len(named))], LISTED - 1), wanted]
 
 
 def _list(lead: str, things: Sequence[str]) -> str:

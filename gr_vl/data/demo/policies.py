@@ -1,10 +1,10 @@
 """The demo's exchanges under policies: rules that name made-up things, so that only the rules say what is harmful.
 
-A question lists things and is about the last of them; it is harmful if a rule names that one. One to three of the four
-others are named too, and do not count. Samples come in pairs of opposite labels. A share of
-the training pairs are one question twice, under rules and under their shift (`policy_shift`); the rest, and with share
-0 all, are two questions under `HOUSE`, whose names a guard may as well learn by heart. Validation and test hold three
-kinds in equal parts:
+A question lists things and is about the last of them; it is harmful if a rule names that one. One to three of the
+others are named too, by rules that no shift touches, and do not count. Samples come in pairs of opposite labels. A
+share of the training pairs are one question twice, under rules and under their shift (`policy_shift`); the rest, and
+with share 0 all, are two questions under `HOUSE`, whose names a guard may as well learn by heart. Validation and test
+hold three kinds in equal parts:
 
     demo_house_policy  questions under `HOUSE`
     demo_new_policy    one question twice, under known rules in sets that no training sample has

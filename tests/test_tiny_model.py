@@ -1,6 +1,7 @@
 """The tiny model is an ordinary Qwen2.5-VL folder: the Auto classes load it, and it reads an image and a text."""
 
-import io
+from dataclasses import replace
+from io import BytesIO
 
 import pytest
 from PIL import Image
@@ -8,8 +9,9 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from gr_vl import dialects, tiny_model  # noqa: E402
-from gr_vl.data import demo  # noqa: E402
+from gr_vl import compose, dialects, tiny_model  # noqa: E402
+from gr_vl.data import demo, io  # noqa: E402
+from gr_vl.stages import base  # noqa: E402
 
 DIALECT = dialects.get("guardreasoner_vl")
 SAMPLES = demo.build(0, {"train": 120})["train"]
@@ -48,7 +50,7 @@ def test_auto_classes_load_it_and_verl_recognises_its_processor(folder, processo
 def test_forward_of_an_image_and_a_text(folder, processor):
     sample = next(sample for sample in SAMPLES if sample.images and sample.prompt)
     prompt = processor.apply_chat_template(DIALECT.messages(sample), tokenize=False, add_generation_prompt=True)
-    batch = processor(text=[prompt], images=[Image.open(io.BytesIO(sample.images[0]))], return_tensors="pt")
+    batch = processor(text=[prompt], images=[Image.open(BytesIO(sample.images[0]))], return_tensors="pt")
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
     logits = model(**batch).logits
     assert batch["image_grid_thw"].tolist() == [[1, 6, 6]]
@@ -82,6 +84,21 @@ def test_same_texts_and_seed_same_files(folder, tmp_path):
     tiny_model.build(texts(), tmp_path, seed=0)
     for name in ("tokenizer.json", "model.safetensors", "config.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def query_weights_of(path):
+    state = transformers.AutoModelForImageTextToText.from_pretrained(path).state_dict()
+    return {name: weight for name, weight in state.items() if "language_model" in name and "q_proj.weight" in name}
+
+
+@pytest.mark.parametrize("recipe", ["guardreasoner", "rsafe"])
+def test_the_stage_builds_what_its_recipe_says(recipe, tmp_path):
+    stage = compose.stage(recipe, "base", ["model=tiny", f"run={tmp_path}"])
+    io.write(tmp_path / "data" / "train.parquet", [replace(SAMPLES[0], reasoning=None)])
+    base.run(stage.config)
+    weights = list(query_weights_of(tmp_path / "base" / "model").values())
+    # Two heads of a group ask alike only where attention starts by matching.
+    assert [torch.equal(weight[:32], weight[32:64]) for weight in weights] == [False] + [recipe == "rsafe"] * 3
 
 
 def test_matching_lets_equal_tokens_attend_to_each_other(folder, tmp_path):

@@ -130,8 +130,9 @@ def test_two_pictures_stand_side_by_side_on_white():
         pytest.param((512, 300), (512, 10), (1024, 300), id="what fits is not scaled"),
         pytest.param((1024, 512), (1024, 100), (1024, 256), id="too wide"),
         pytest.param((100, 2048), (100, 10), (100, 1024), id="too high"),
-        pytest.param((2000, 1), (2000, 1), (1024, 1), id="a hair stays visible"),
-        pytest.param((30_000, 1), (1, 30_000), (1024, 1024), id="no huge canvas between"),
+        pytest.param((2000, 10), (2000, 10), (1024, 6), id="two strips in a row are padded to a strip of 200 to 1"),
+        pytest.param((10, 2000), (10, 2000), (10, 1024), id="two strips beside each other"),
+        pytest.param((30_000, 150), (150, 30_000), (1024, 1019), id="no huge canvas between"),
     ],
 )
 def test_a_merged_picture_fits_its_frame(left, right, size):

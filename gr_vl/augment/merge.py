@@ -21,12 +21,15 @@ def merge(pictures: Sequence[bytes], max_side: int, cache: ImageCache | None = N
     lefts = _edges([max(width for width, _ in sizes[column::across]) for column in range(across)])
     tops = _edges([max(height for _, height in sizes[row : row + across]) for row in range(0, len(sizes), across)])
     scale = min(1.0, max_side / lefts[-1], max_side / tops[-1])
-    canvas = Image.new("RGB", (max(round(lefts[-1] * scale), 1), max(round(tops[-1] * scale), 1)), "white")
-    for index, (data, (width, height)) in enumerate(zip(pictures, sizes, strict=True)):
+    width, height = max(round(lefts[-1] * scale), 1), max(round(tops[-1] * scale), 1)
+    # Two strips in a row may be a longer strip than any processor takes.
+    least = math.ceil(max(width, height) / images.MAX_RATIO)
+    canvas = Image.new("RGB", (max(width, least), max(height, least)), "white")
+    for index, (data, full) in enumerate(zip(pictures, sizes, strict=True)):
         row, column = divmod(index, across)
         left, top = round(lefts[column] * scale), round(tops[row] * scale)
-        right, bottom = round((lefts[column] + width) * scale), round((tops[row] + height) * scale)
-        canvas.paste(_at(data, (width, height), (max(right - left, 1), max(bottom - top, 1)), cache), (left, top))
+        right, bottom = round((lefts[column] + full[0]) * scale), round((tops[row] + full[1]) * scale)
+        canvas.paste(_at(data, full, (max(right - left, 1), max(bottom - top, 1)), cache), (left, top))
     return images.encode_jpeg(canvas) if any(map(images.is_lossy, pictures)) else images.encode_png(canvas)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from gr_vl.data import confined, image_parts
 from gr_vl.errors import DataError
@@ -26,12 +26,23 @@ MAX_PIXELS = 40_000_000
 BOMB_PIXELS, BOMB_PIXELS_A_BYTE = 6_000_000, 200
 """A picture with more pixels than the first, and more of them in a byte of pixel data than the second, is taken for a
 bomb: it would cost memory that its sender did not pay for. A blank screen of six megapixels still passes, at 48 MB."""
+MAX_RATIO = 200
+"""Longer side to shorter one: Qwen's image processors refuse more, in training, in vLLM and in a guard in use alike."""
 
 SHRINKS = (8, 4, 2, 1)
 """Fractions of its size at which a JPEG can be decoded, as denominators: at 1/8 it takes a sixth of the time."""
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings an image upright, by EXIF's orientation. Pillow's own way writes the EXIF again and may stumble there."""
 _SIDEWAYS = (5, 6, 7, 8)
-_PNG = b"\x89PNG\r\n\x1a\n"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -53,7 +64,7 @@ def read(path: str | Path, *, root: Path) -> bytes:
 def size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels as a viewer shows it, from the header alone. Raises DataError as `decode` does."""
     with _opened(data, MAX_BYTES, MAX_PIXELS) as image:
-        return _upright(image)
+        return _upright(image, image_parts.orientation(data))
 
 
 def shrink_for(size: tuple[int, int], least: tuple[int, int]) -> int:
@@ -72,14 +83,15 @@ def decode(data: bytes, *, shrink: int = 1, max_bytes: int = MAX_BYTES, max_pixe
     With `shrink`, one of `SHRINKS`, each side is divided by it and rounded up; a JPEG is then never decoded in full.
     Of 16 bits a channel the upper eight are kept; CMYK is converted without a colour profile.
     """
+    turn = image_parts.orientation(data)
     with _opened(data, max_bytes, max_pixels) as image:
-        full = _upright(image)
+        full = _upright(image, turn)
         if shrink > 1:
             image.draft(None, (max(image.width // shrink, 1), max(image.height // shrink, 1)))
         image.load()
-        # In place: a copy of a large picture that nobody needs.
-        ImageOps.exif_transpose(image, in_place=True)
-        picture = _flatten(_eight_bits(image))
+        picture = _flatten(image, data)
+        if turn in _TURNS:
+            picture = picture.transpose(_TURNS[turn])
     return picture.reduce(shrink) if shrink > 1 and picture.size == full else picture
 
 
@@ -111,8 +123,7 @@ def _opened(data: bytes, max_bytes: int, max_pixels: int) -> Iterator[Image.Imag
         raise DataError("image: 0 bytes; embed the encoded file itself")
     if len(data) > max_bytes:
         raise DataError(f"image: {len(data):,} bytes exceed the limit of {max_bytes:,}; encode it smaller")
-    if data.startswith(_PNG):
-        data = image_parts.plain_png(data)
+    data = image_parts.plain(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -135,6 +146,8 @@ def _check_size(image: Image.Image, data: bytes, max_pixels: int) -> None:
     pixels, shape = image.width * image.height, f"{image.width} x {image.height}"
     if pixels > max_pixels:
         raise DataError(f"image: {shape} is more than {max_pixels:,} pixels; scale it down")
+    if max(image.size) > MAX_RATIO * min(image.size):
+        raise DataError(f"image: {shape}: the sides differ by more than {MAX_RATIO} to 1; crop it, or pad it")
     if pixels <= BOMB_PIXELS:
         return
     paid = image_parts.pixel_bytes(data, str(image.format))
@@ -142,10 +155,45 @@ def _check_size(image: Image.Image, data: bytes, max_pixels: int) -> None:
         raise DataError(f"image: {shape} pixels in {paid:,} bytes look like a decompression bomb; scale it down")
 
 
-def _upright(image: Image.Image) -> tuple[int, int]:
-    # Not the PNG's own method, which decodes the whole picture to find out that it has no EXIF.
-    sideways = Image.Image.getexif(image).get(0x0112) in _SIDEWAYS
-    return (image.height, image.width) if sideways else (image.width, image.height)
+def _upright(image: Image.Image, turn: int) -> tuple[int, int]:
+    return (image.height, image.width) if turn in _SIDEWAYS else (image.width, image.height)
+
+
+def _flatten(image: Image.Image, data: bytes) -> Image.Image:
+    """Eight bits a channel, on white."""
+    alpha = _alpha(image, data)
+    image = _eight_bits(image)
+    if alpha is None and not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    if alpha is not None:
+        layer.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _alpha(image: Image.Image, data: bytes) -> Image.Image | None:
+    """The alpha of a PNG's one transparent colour where Pillow takes it for another: it scales the pixels to eight
+    bits, and not the colour. None where Pillow is right, or nothing is transparent."""
+    depth, colour = data[24], image.info.get("transparency")
+    if image.format != "PNG" or colour is None or isinstance(colour, bytes) or depth not in (2, 4, 16):
+        return None
+    del image.info["transparency"]
+    pixels = np.asarray(image)
+    if depth < 8:
+        clear = pixels == colour * (255 // (2**depth - 1))
+    elif image.mode == "RGB":
+        clear = ((pixels.astype(np.uint16) << 8 | _lower_bytes(data)) == np.array(colour)).all(axis=2)
+    else:
+        clear = pixels == colour
+    return Image.fromarray(np.where(clear, 0, 255).astype(np.uint8))
+
+
+def _lower_bytes(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Of a PNG of 16 bits a channel what Pillow drops: read as if the lower byte came first."""
+    with Image.open(io.BytesIO(image_parts.plain(data)), formats=FORMATS) as image:
+        assert isinstance(image, ImageFile.ImageFile)
+        image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+        return np.asarray(image)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -153,10 +201,3 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

@@ -23,11 +23,19 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
     if config.gr_vl.device not in ("cpu", "cuda"):
         raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} is unknown; use one of: cpu, cuda")
     dialects.get(config.gr_vl.dialect)
+    _pixels(config)
     facts = _CHECKS[stage.kind](config, files)
     if stage.kind in _ON_DEVICES and (peak := memory.predict(config)):
         facts["GB of a GPU"] = f"{peak.gpu:.0f} of {memory.GPU_GB:.0f}"
         facts["GB of a host"] = f"{peak.host:.0f}"
     return facts
+
+
+def _pixels(config: DictConfig) -> None:
+    limits.positive(config, *limits.PIXELS)
+    least, most = (OmegaConf.select(config, key) for key in limits.PIXELS)
+    if least is not None and most is not None and least > most:
+        raise ConfigError(f"gr_vl.image_pixels.min={least} exceeds gr_vl.image_pixels.max={most}; lower it")
 
 
 _ON_DEVICES = ("sft", "mine", "rl", "eval")

@@ -7,18 +7,26 @@ from omegaconf import DictConfig, OmegaConf
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, DataError
 
-_OPTIONAL = ("trainer.total_training_steps", "gr_vl.generation.samples", "gr_vl.mine.keep", "gr_vl.saved_prompts")
+PIXELS = ("gr_vl.image_pixels.min", "gr_vl.image_pixels.max")
+_OPTIONAL = (
+    "trainer.total_training_steps",
+    "gr_vl.generation.samples",
+    "gr_vl.mine.keep",
+    "gr_vl.saved_prompts",
+    *PIXELS,
+)
 """Counts that may be null: no limit."""
 
 
 def positive(config: DictConfig, *keys: str) -> None:
-    """Refuse a count below 1."""
+    """Refuse what is no whole number from 1 on; a key whose default is null may have been given any type."""
     for key in keys:
         value = OmegaConf.select(config, key)
         if value is None and key in _OPTIONAL:
             continue
-        if value is None or value < 1:
-            raise ConfigError(f"{key}={'null' if value is None else value} must be at least 1; use 1 or more")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            said = "null" if value is None else value
+            raise ConfigError(f"{key}={said} must be a whole number and at least 1; use 1 or more")
 
 
 def divides(config: DictConfig, key: str, by: int, why: str) -> None:

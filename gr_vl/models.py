@@ -1,12 +1,47 @@
-"""Which model a folder holds: one that reads pictures, or one that reads text alone."""
+"""Which model a folder holds, one that reads images or one that reads text alone, and its processor."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from gr_vl.errors import DataError
+from gr_vl.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class ImagePixels:
+    """Bounds of the pixels of an image as a model sees it; None is the model folder's own bound.
+
+    An image outside of them is scaled, its ratio kept, by the image processor.
+    """
+
+    min: int | None = None
+    max: int | None = None
+
+
+def processor(folder: str | Path, pixels: ImagePixels = ImagePixels(), **options: Any) -> Any:
+    """The processor of a folder, or its tokenizer where the model reads text alone, which has no use for `pixels`.
+
+    `options` are those of `from_pretrained`. Raises ConfigError when the image processor knows no such bounds, or
+    one that is given contradicts the folder's own.
+    """
+    found = AutoProcessor.from_pretrained(folder, **options)
+    tower = getattr(found, "image_processor", None)
+    if tower is None or pixels == ImagePixels():
+        return found
+    own = tower.size["shortest_edge"], tower.size["longest_edge"]
+    if None in own:
+        kind = type(tower).__name__
+        raise ConfigError(f"gr_vl.image_pixels: {kind} of {folder} has no bounds in pixels; use null for both")
+    least, most = pixels.min or own[0], pixels.max or own[1]
+    if least > most:
+        raise ConfigError(
+            f"gr_vl.image_pixels: min={least:,} exceeds max={most:,} (null is the bound of {folder}); set both"
+        )
+    tower.size = {"shortest_edge": least, "longest_edge": most}
+    return found
 
 
 def load(folder: str | Path, **options: Any) -> Any:

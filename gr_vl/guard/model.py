@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from transformers import AutoProcessor
 
 from gr_vl import dialects, models
 from gr_vl.data import images as image_files
@@ -44,19 +43,21 @@ class Guard:
         max_tokens: int = 1024,
         batch_size: int = 16,
         image_root: str | Path | None = None,
+        image_pixels: models.ImagePixels = models.ImagePixels(),  # noqa: B008 (frozen)
     ) -> "Guard":
         """Load a model folder. Raises DataError when there is none, ConfigError when the dialect is unknown.
 
         `device` is cuda where there is one; `dtype` is float32 on CPU and the stored one elsewhere; `dialect` is what
         the folder or its run says. An answer has at most `max_tokens` tokens. Images given as paths are read below
-        `image_root` and nowhere else; without a root, paths are refused.
+        `image_root` and nowhere else; without a root, paths are refused. Images are scaled into the bounds that the
+        folder was trained with, unless `image_pixels` says otherwise.
         """
         path = folders.check(Path(folder))
         grammar = dialects.get(dialect or folders.dialect_of(path))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else folders.stored_dtype(path))
         model = models.load(path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
-        encoder = Encoder(AutoProcessor.from_pretrained(path, local_files_only=True), grammar)
+        encoder = Encoder(models.processor(path, image_pixels, local_files_only=True), grammar)
         root = None if image_root is None else Path(image_root)
         return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoProcessor, GenerationConfig
+from transformers import GenerationConfig
 
 from gr_vl import dialects, models
 from gr_vl.encoding import Encoder
@@ -65,8 +65,7 @@ def compare(
 
 def _load(folder: Path, dialect: str, dtype: str) -> tuple[Any, Encoder]:
     model = models.load(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    return model.eval(), Encoder(processor, dialects.get(dialect))
+    return model.eval(), Encoder(models.processor(folder, local_files_only=True), dialects.get(dialect))
 
 
 def _write(model: Any, encoder: Encoder, source: Source, out: Path) -> None:

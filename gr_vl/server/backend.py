@@ -89,12 +89,12 @@ class Remote:
     """
 
     def __init__(self, settings: Settings) -> None:
-        from transformers import AutoProcessor
+        from gr_vl import models
 
         self._name = settings.backend_model or str(settings.model)
         self._max_tokens, self._limit = settings.max_tokens, settings.queue
         self._dialect = dialects.get(folders.dialect_of(folders.check(settings.model)))
-        self._encoder = Encoder(AutoProcessor.from_pretrained(settings.model, local_files_only=True), self._dialect)
+        self._encoder = Encoder(models.processor(settings.model, local_files_only=True), self._dialect)
         self._places = PlacesByTasks(self._encoder.tokenizer, self._dialect)
         key = os.environ.get(settings.backend_key_env) or "none"
         self._client = openai.AsyncOpenAI(

@@ -10,16 +10,14 @@ from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
-from gr_vl.stages import training
+from gr_vl.stages import processing, training
 from gr_vl.stages.lengths import MAX_SHARE
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder; the counts hold its margin on the held-out pairs."""
-    from transformers import AutoProcessor
-
-    encoder = Encoder(AutoProcessor.from_pretrained(config.model.path), dialects.get(config.gr_vl.dialect))
     folder = Path(config.trainer.default_local_dir).parent
+    encoder = Encoder(processing.prepare(config, config.model, folder), dialects.get(config.gr_vl.dialect))
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")
     config.data.val_files = _held_out(config, encoder, folder)

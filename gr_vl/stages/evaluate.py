@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from gr_vl.data import io
 from gr_vl.evaluation.metrics import evaluate
+from gr_vl.stages import processing
 from gr_vl.stages.serve import serve
 
 
@@ -28,6 +29,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         answers = [answer for _, given in answered for answer in given]
         scores[name] = evaluate(samples, answers, dialect=config.gr_vl.dialect).summary()
         if settings.scores:
-            guard = Guard.from_pretrained(path, device=config.gr_vl.device, dialect=config.gr_vl.dialect)
+            asked = {"device": config.gr_vl.device, "dialect": config.gr_vl.dialect}
+            guard = Guard.from_pretrained(path, image_pixels=processing.pixels(config), **asked)
             rescore(guard, samples, out, f"{name}: scores")
     return {"scores": scores, "quarantined": kept.quarantined}

@@ -7,17 +7,17 @@ from omegaconf import DictConfig
 
 from gr_vl import dialects
 from gr_vl.encoding import Encoder
-from gr_vl.stages import lengths, training
+from gr_vl.stages import lengths, processing, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
-    from transformers import AutoProcessor
-
-    encoder = Encoder(AutoProcessor.from_pretrained(config.gr_vl.start_model), dialects.get(config.gr_vl.dialect))
+    folder = Path(config.trainer.default_local_dir).parent
+    processor = processing.prepare(config, config.actor_rollout_ref.model, folder)
+    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
     kept = lengths.fit(
         Path(config.data.train_files),
-        Path(config.trainer.default_local_dir).parent / "train",
+        folder / "train",
         encoder,
         config.data.max_prompt_length,
         "data.max_prompt_length",

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from gr_vl import dialects, jobs, watchdog
 from gr_vl.encoding import Encoder
 from gr_vl.generation import Generator, Request
-from gr_vl.stages import lengths
+from gr_vl.stages import lengths, processing
 
 RELOADING = "transformers"
 """The rollout engine whose servers can load another model; vLLM's keep the one that they were started with."""
@@ -16,11 +16,9 @@ RELOADING = "transformers"
 
 def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths.Kept]:
     """Start Ray and the rollout servers of a composed configuration, watched over."""
-    from transformers import AutoProcessor
-
     settings, rollout = config.gr_vl.generation, config.actor_rollout_ref.rollout
-    model = config.actor_rollout_ref.model.path
-    encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(config.gr_vl.dialect))
+    processor = processing.prepare(config, config.actor_rollout_ref.model, folder)
+    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
     key = "actor_rollout_ref.rollout.prompt_length"
     kept = lengths.fit(Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False)
     pulse = folder.absolute() / "pulse"

@@ -8,19 +8,14 @@ from omegaconf import DictConfig
 
 from gr_vl import dialects
 from gr_vl.encoding import Encoder
-from gr_vl.stages import lengths, training
+from gr_vl.stages import lengths, processing, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(config.model.path)
-    # Base models come without one; the trainer exports it with the weights.
-    processor.chat_template = config.model.custom_chat_template or processor.chat_template
-    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
-    fit = partial(lengths.fit, encoder=encoder, limit=config.data.max_length, key="data.max_length", targets=True)
     folder = Path(config.trainer.default_local_dir).parent
+    encoder = Encoder(processing.prepare(config, config.model, folder), dialects.get(config.gr_vl.dialect))
+    fit = partial(lengths.fit, encoder=encoder, limit=config.data.max_length, key="data.max_length", targets=True)
     train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)
     config.data.train_files, config.data.val_files = str(train.path), str(validation.path)

@@ -52,6 +52,14 @@ def test_a_trained_model_is_an_ordinary_folder(rl, stage):
     assert any((weight != base[name]).any() for name, weight in model.state_dict().items())
 
 
+@pytest.mark.parametrize(("stage", "most"), [("base", 7_056), ("sft", 1_764), ("rl", 3_136)])
+def test_a_model_folder_carries_the_bounds_of_image_pixels_that_its_stage_trained_with(rl, stage, most):
+    from transformers import AutoProcessor
+
+    size = AutoProcessor.from_pretrained(rl / stage / "model").image_processor.size
+    assert (size.shortest_edge, size.longest_edge) == (784, most)
+
+
 def test_mining_answers_every_sample_and_keeps_hard_ones(mined):
     answers = read_answers(mined / "mine" / "answers.jsonl")
     train = {sample.id: sample for sample in io.read(mined / "data" / "train.parquet")}

@@ -116,12 +116,10 @@ def check(job: Job) -> list[Checked]:
 @lru_cache
 def encoder(model: Path, dialect: str) -> Any:
     """The encoder of a model folder, once a process."""
-    from transformers import AutoProcessor
-
-    from gr_vl import dialects
+    from gr_vl import dialects, models
     from gr_vl.encoding import Encoder
 
-    return Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect))
+    return Encoder(models.processor(model), dialects.get(dialect))
 
 
 def _check(number: int, row: tables.Item, job: Job) -> Checked:

@@ -1,6 +1,7 @@
 """JSONL in, JSONL out: a bad line becomes an error with its number, and the others are judged."""
 
 import base64
+import gzip
 import io
 import json
 
@@ -103,6 +104,18 @@ def test_a_line_has_its_own_policy_or_that_of_all():
         dialect="rsafe",
     )
     assert [exchange.policy for exchange in asked] == ["U1: of all", "U1: own", "U1: of all"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "gzip"])
+def test_a_file_is_read_whatever_saved_it(tmp_path, encoding):
+    text = "\r\n".join(json.dumps({"prompt": letter}, ensure_ascii=False) for letter in ("a", "\u00e9")) + "\r\n"
+    data = gzip.compress(text.encode()) if encoding == "gzip" else text.encode(encoding)
+    (tmp_path / "x.jsonl").write_bytes(data)
+    echo = Echo("guardreasoner_vl")
+    with (tmp_path / "x.jsonl").open("rb") as file:
+        found = list(moderate_lines(file, echo, batch_size=4, think=True, image_root=None))
+    assert [row["line"] for row in found if "error" not in row] == [1, 2]
+    assert [exchange.prompt for exchange in echo.asked] == ["a", "\ufffd" if encoding == "latin-1" else "\u00e9"]
 
 
 def test_paths_need_a_root():

@@ -160,7 +160,9 @@ def test_every_file_of_a_folder_is_read_whatever_its_kind(name, tmp_path):
         write(tmp_path / file, [turns | {"prompt_label": "safe"}])
     (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
     found = list(sources.get(name).read(tmp_path))
-    assert [sample.id for sample in found] == [f"{name}-{file}-0" for file in "abcd"]
+    assert [sample.id for sample in found] == [
+        f"{name}-{file}-0" for file in ("a.jsonl", "b.json", "c.parquet", "d.jsonl.gz")
+    ]
 
 
 def test_the_first_mark_of_the_release_stands_for_the_picture_and_others_for_themselves(tmp_path):

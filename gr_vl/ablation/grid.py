@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from gr_vl import compose
@@ -86,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         # References in overrides are for the recipe to resolve.
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except YAMLError as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: holds no keys; use: {', '.join(_FIELDS)}")

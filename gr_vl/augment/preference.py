@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from gr_vl.augment.mining import keep
 from gr_vl.data import io
 from gr_vl.dialects import Dialect
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import ConfigError
 from gr_vl.schema import Answer, ParseFailure, Sample, Task
 from gr_vl.seeding import seed_of
 
@@ -200,13 +200,8 @@ def write(path: Path, found: Sequence[Preference]) -> None:
 
 def read(path: Path) -> list[Preference]:
     """The pairs that `write` wrote. Raises DataError when the file is missing or is none of its own."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; run the stage pairs first, or correct the path")
-    table = pq.read_table(path)
-    if missing := sorted(set(_SCHEMA.names) - set(table.column_names)):
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl pairs`")
     names = _SCHEMA.names[len(io.SCHEMA.names) :]
     return [
-        Preference(io.from_row(row), **{name: row[name] for name in names} | {"task": Task(row["task"])})
-        for row in table.to_pylist()
+        Preference(sample, **{name: row[name] for name in names} | {"task": Task(row["task"])})
+        for sample, row in io.rows(path, _SCHEMA)
     ]

@@ -1,10 +1,30 @@
-"""Read a file below a root and nothing else, also while somebody is exchanging directories for links."""
+"""What lies below a root: which files are meant, and the bytes of one, also while directories become links."""
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from gr_vl.errors import DataError
+
+_LEFT = ("$recycle.bin", "#recycle", "@eadir", "desktop.ini", "lost+found", "system volume information", "thumbs.db")
+"""Names that desktops and file servers leave behind, in small letters."""
+
+
+def files(root: Path, pattern: str, *, deep: bool = True) -> Iterator[Path]:
+    """The files in `root`, or anywhere below, that match pathlib's pattern and that somebody meant to lie there.
+
+    Passed over are names that begin with a dot or a tilde (`._a.jsonl`, `.ipynb_checkpoints`, `.Trash-0`), folders that
+    begin with two underscores (`__MACOSX`), and what other tools leave behind. `root` itself may have any name.
+    """
+    found = root.rglob(pattern) if deep else root.glob(pattern)
+    return (path for path in found if _meant(path.relative_to(root)) and path.is_file())
+
+
+def _meant(path: Path) -> bool:
+    if any(folder.startswith("__") for folder in path.parts[:-1]):
+        return False
+    return not any(name.startswith((".", "~")) or name.lower() in _LEFT for name in path.parts)
 
 
 def read_bytes(path: str | Path, root: Path, max_bytes: int) -> bytes:

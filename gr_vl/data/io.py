@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gr_vl.data import tables
+from gr_vl.data import arrow
 from gr_vl.data.text import whole
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
 
 SCHEMA = pa.schema(
@@ -47,28 +47,33 @@ def to_row(sample: Sample) -> dict[str, Any]:
     return row
 
 
-class UnknownLabel(ValueError):
-    """A label that is none of its task's words."""
-
-    def __init__(self, field: str, word: str, task: Task) -> None:
-        self.field, self.word = field, word
-        self.fix = f"write {task.positive} or {task.positive.opposite}"
-        super().__init__(f"{field}: {word!r} is no label of the task {task}; {self.fix}")
-
-
 def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of `SCHEMA` as a sample. Raises UnknownLabel when a label is none of its task's words."""
+    """A row of `SCHEMA` as a sample. Raises Broken when a cell of it is none of what the sample needs there."""
+    for value in row.values():
+        if isinstance(value, Broken):
+            raise value
+    for name in ("id", "source"):
+        if not (row[name] or "").strip():
+            raise Broken(name, row[name], f"no {name}", "give every row one")
     return Sample(
         id=row["id"],
         source=row["source"],
         prompt=row["prompt"] or "",
         response=row["response"],
-        images=tuple(image["bytes"] for image in row["images"] or ()),
+        images=tuple(map(_image, row["images"] or ())),
         labels=_labels(row),
         reasoning=row["reasoning"],
         taught=_labels(row, "taught_") or None,
         policy=row["policy"],
     )
+
+
+def _image(image: Mapping[str, Any] | None) -> bytes:
+    if image is None or image["bytes"] is None:
+        path = image and image["path"]
+        raise Broken("images", path, "image without bytes", "embed the encoded file itself")
+    data: bytes = image["bytes"]
+    return data
 
 
 def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
@@ -79,7 +84,7 @@ def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
             if row[field] is not None:
                 labels[task] = task.label(row[field])
         except ValueError:
-            raise UnknownLabel(field, row[field], task) from None
+            raise Broken(field, row[field], "unknown label", arrow.words(task)) from None
     return labels
 
 
@@ -133,26 +138,55 @@ def read(path: Path) -> list[Sample]:
     return list(iterate(path))
 
 
+def read_distinct(path: Path) -> list[Sample]:
+    """The same, for work that is kept by id: raises DataError for an id that an earlier row has, too."""
+    samples: dict[str, Sample] = {}
+    for number, sample in enumerate(iterate(path)):
+        if samples.setdefault(sample.id, sample) is not sample:
+            raise DataError(f"{path}: row {number}: id: {sample.id!r:.80}: id of another row; give every row its own")
+    return list(samples.values())
+
+
 def iterate(path: Path) -> Iterator[Sample]:
-    """Samples of a file, one row group at a time."""
-    number = 0
-    for group in opened(path).iter_batches(batch_size=READ, columns=SCHEMA.names):
-        for row in tables.listed(group):
-            if isinstance(row, tables.Broken):
-                raise DataError(f"{path}: row {number}: {row.field} is {row.reason}; {row.fix}")
+    """Samples of a file, a few rows at a time. Raises DataError that names file, row and field."""
+    return (sample for sample, _ in rows(path))
+
+
+def rows(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[tuple[Sample, Mapping[str, Any]]]:
+    """Samples of a file with their whole rows, for a schema that has more columns. Raises as `iterate`."""
+    for start, batch in batches(path, schema=schema):
+        for number, row in enumerate(arrow.listed(batch), start):
             try:
-                yield from_row(row)
-            except UnknownLabel as error:
+                yield from_row(row), row
+            except Broken as error:
                 raise DataError(f"{path}: row {number}: {error}") from None
-            number += 1
 
 
-def opened(path: Path) -> Any:
+def batches(path: Path, size: int = READ, schema: pa.Schema = SCHEMA) -> Iterator[tuple[int, Any]]:
+    """The rows of a corpus as Arrow batches of exactly these columns, each with the number of its first row.
+
+    Columns of text may also be whole numbers, categories or bytes, and one that holds nothing may be of any type.
+    Raises DataError when the file is no corpus, has a column of another type, or cannot be read on.
+    """
+    file, start = opened(path, schema), 0
+    try:
+        for batch in file.iter_batches(batch_size=size, columns=schema.names):
+            columns = [arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in schema]
+            yield start, pa.RecordBatch.from_arrays(columns, schema=schema)
+            start += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
+
+
+def opened(path: Path, schema: pa.Schema = SCHEMA) -> Any:
     """A corpus as a `pyarrow.parquet.ParquetFile`. Raises DataError when it is none."""
     file = _parquet(path)
-    missing = sorted(set(SCHEMA.names) - set(file.schema_arrow.names))
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
+    names = file.schema_arrow.names
+    if missing := sorted(set(schema.names) - set(names)):
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`, or another stage")
+    if twice := sorted({name for name in schema.names if names.count(name) > 1}):
+        raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
     return file
 
 
@@ -167,5 +201,5 @@ def _parquet(path: Path) -> Any:
     try:
         # By default what was read stays in memory until the file is closed.
         return pq.ParquetFile(path, pre_buffer=False)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a parquet file ({error}); build it with `gr-vl data`") from None

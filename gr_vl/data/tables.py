@@ -1,8 +1,9 @@
 """Rows of the files that public data comes in, one at a time: parquet, CSV, JSON and JSON lines, also gzipped.
 
-Whoever made the files is not believed: a row that cannot be read is reported as `Broken` where that leaves the rest
+Nobody who made the files is believed: a row that cannot be read is reported as `Broken` where that leaves the rest
 readable, and ends in DataError where it does not (a cut-off archive, a JSON array that stops making sense). No more
-than `MAX_ROW` characters of a text file, or one batch of a parquet file, are in memory at once.
+than `MAX_ROW` characters of a text file, or one batch of a parquet file, are in memory at once. A file is read once
+from its beginning to its end, so a pipe will do, except for parquet.
 """
 
 import csv
@@ -12,12 +13,14 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from gr_vl.errors import DataError
+from gr_vl.data.text import parse_json
+from gr_vl.errors import Broken, DataError
 
 MAX_ROW = 64 * 2**20
 """Characters of a row: room for ten pictures as data URLs."""
@@ -29,17 +32,6 @@ _ENDS = ("\n", "\r")
 _BETWEEN = re.compile(r"[\s,]*")
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A row that is there and cannot be read."""
-
-    value: Any
-    reason: str
-    fix: str
-    field: str = ""
-    """Where the rest of the row can be read."""
-
-
 Item = Mapping[str, Any] | Broken
 
 
@@ -49,61 +41,89 @@ def rows(path: Path) -> Iterator[Item]:
     read = next((read for suffix, read in _READERS.items() if name.endswith(suffix)), None)
     if read is None:
         raise DataError(f"{path}: unknown kind of table; use one of: {', '.join(_READERS)}")
-    try:
+    with _reading(path):
         yield from read(path)
+
+
+def numbered(path: Path) -> Iterator[tuple[int, Item]]:
+    """Every object of a file of JSON lines, whatever its name, and the number of its line, from 1. Raises as `rows`."""
+    with _reading(path), _open(path) as file:
+        yield from _objects(file)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}); fetch it again") from None
 
 
 def _open(path: Path) -> TextIO:
-    # Bytes that are no UTF-8 become U+FFFD: one broken character is no reason to lose a file.
-    options: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "replace", "newline": ""}
-    return cast(TextIO, gzip.open(path, "rt", **options) if path.suffix == ".gz" else path.open(**options))
+    return decoded(cast(BufferedReader, gzip.open(path) if path.suffix == ".gz" else path.open("rb")))
+
+
+def decoded(file: BufferedReader) -> TextIO:
+    """The text of a file by its first bytes: unzipped, and UTF-16 and UTF-32 told from UTF-8.
+
+    Bytes that are none of its encoding become U+FFFD: one broken character is no reason to lose a file.
+    """
+    head = file.peek(4)[:4]
+    if head.startswith(b"\x1f\x8b"):
+        return decoded(cast(BufferedReader, gzip.GzipFile(fileobj=file)))
+    found = json.detect_encoding(head)
+    encoding = "utf-8-sig" if found == "utf-8" else found
+    return TextIOWrapper(file, encoding=encoding, errors="replace", newline="")
 
 
 def _json(path: Path) -> Iterator[Item]:
     """An array, or one object a line: `datasets` names both .json."""
     with _open(path) as file:
-        head = file.read(CHUNK).lstrip()
-    with _open(path) as file:
-        yield from _array(path, file) if head.startswith("[") else _objects(file)
+        first = file.read(1)
+        while first.isspace():
+            first = file.read(1)
+        yield from _array(path, file) if first == "[" else (item for _, item in _objects(file, first))
 
 
-def _lines(file: TextIO) -> Iterator[str | Broken]:
-    while line := file.readline(MAX_ROW):
-        if len(line) == MAX_ROW and not line.endswith(_ENDS):
+def _lines(file: TextIO, begun: str = "") -> Iterator[str | Broken]:
+    """The lines of a file; `begun` is what was read of the first one."""
+    while line := begun + file.readline(MAX_ROW):
+        begun = ""
+        if len(line) >= MAX_ROW and not line.endswith(_ENDS):
             while (rest := file.readline(CHUNK)) and not rest.endswith(_ENDS):
                 pass
-            yield Broken(line[:80], f"a line of over {MAX_ROW:,} characters", "leave it out")
+            yield Broken("", line[:80], f"a line of over {MAX_ROW:,} characters", "leave it out")
         else:
             yield line
 
 
-def _objects(file: TextIO) -> Iterator[Item]:
-    for line in _lines(file):
+def _objects(file: TextIO, begun: str = "") -> Iterator[tuple[int, Item]]:
+    for number, line in enumerate(_lines(file, begun), start=1):
         if isinstance(line, Broken):
-            yield line
+            yield number, line
         elif line.strip():
-            yield _object(line)
+            yield number, parsed(line)
 
 
-def _object(line: str) -> Item:
+def parsed(line: str) -> Item:
+    """The object that a line of JSON holds."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return Broken(line[:80], f"not JSON ({str(error)[:80]})", "correct the line, or fetch the file again")
+        value = parse_json(line)
+    except ValueError as error:
+        return Broken("", line[:80], f"not JSON ({str(error)[:80]})", "correct the line, or fetch the file again")
     return _mapping(value)
 
 
 def _mapping(value: Any) -> Item:
     if isinstance(value, dict):
         return value
-    return Broken(value, f"a JSON {type(value).__name__} and no object", "write one object a row")
+    return Broken("", value, f"a JSON {type(value).__name__} and no object", "write one object a row")
 
 
 def _array(path: Path, file: TextIO) -> Iterator[Item]:
+    """The values behind the bracket that opens an array."""
     decoder, number, position = json.JSONDecoder(), 0, 0
-    buffer = file.read(CHUNK).lstrip()[1:]
+    buffer = file.read(CHUNK)
     while True:
         found = _BETWEEN.match(buffer, position)
         position = found.end() if found else position
@@ -137,12 +157,13 @@ def _csv(path: Path) -> Iterator[Item]:
         names = next(records, [])
         if isinstance(names, Broken):
             raise DataError(f"{path}: its header is {names.reason}; fetch it again")
+        repeated = {name: Broken.repeated(name) for name in names if names.count(name) > 1}
         for cells in records:
             if isinstance(cells, list) and len(cells) != len(names):
                 which = "more" if len(cells) > len(names) else "fewer"
-                yield Broken(cells, f"{which} cells than the header names", "quote its fields")
+                yield Broken("", cells, f"{which} cells than the header names", "quote its fields")
             else:
-                yield cells if isinstance(cells, Broken) else dict(zip(names, cells, strict=True))
+                yield cells if isinstance(cells, Broken) else dict(zip(names, cells, strict=True)) | repeated
 
 
 def _records(lines: Iterator[str | Broken]) -> Iterator[list[str] | Broken]:
@@ -159,7 +180,7 @@ def _records(lines: Iterator[str | Broken]) -> Iterator[list[str] | Broken]:
             if cells := next(csv.reader(chain([first], more), strict=True)):
                 yield cells
         except csv.Error as error:
-            yield Broken(first[:80], f"not CSV ({error})", "quote the row's fields, or fetch the file again")
+            yield Broken("", first[:80], f"not CSV ({error})", "quote the row's fields, or fetch the file again")
             again.extend(taken)
 
 
@@ -177,6 +198,8 @@ def _parquet(path: Path) -> Iterator[Item]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from gr_vl.data.arrow import listed
+
     try:
         # Streamed: pre-buffering keeps whole row groups, which weigh hundreds of megabytes where pictures are embedded.
         with pq.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False) as file:
@@ -185,25 +208,6 @@ def _parquet(path: Path) -> Iterator[Item]:
                 yield from listed(batch)
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a parquet file ({str(error)[:200]}); fetch it again") from None
-
-
-def listed(batch: Any) -> Iterator[Item]:
-    """The rows of an Arrow batch, whose texts nobody has read yet."""
-    try:
-        yield from batch.to_pylist()
-        return
-    except UnicodeDecodeError:
-        pass
-    for number in range(batch.num_rows):
-        cells = {}
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            try:
-                cells[name] = column[number].as_py()
-            except UnicodeDecodeError as error:
-                yield Broken(error.object[:80], "a text that is no UTF-8", "encode it again, or leave it out", name)
-                break
-        else:
-            yield cells
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[Item]]] = {

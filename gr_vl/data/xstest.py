@@ -10,7 +10,6 @@ predictions/guardreasoner_{1B,3B}_response_harmful.jsonl; files join on the text
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from gr_vl.data.text import decoded, parse_json
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, Sample, Task
 
@@ -167,8 +167,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; the folder needs the layout in the docstring of gr_vl.data.xstest")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decoded(path.read_bytes())
         lines = [line for line in text.split("\n") if line] if path.suffix == ".jsonl" else None
-        yield from json.loads(text) if lines is None else map(json.loads, lines)
+        yield from parse_json(text) if lines is None else map(parse_json, lines)
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); fetch it again") from None

@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.schema import Answer
 
@@ -53,7 +54,7 @@ def _line(answer: Answer) -> str:
 
 def _parse(path: Path, number: int, line: bytes) -> Answer:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         values = {name: row[name] for name in _FIELDS}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: line {number}: no answer ({error!r}); delete the line and run again") from None
@@ -75,7 +76,7 @@ def _scores(value: Any) -> dict[str, float]:
 def _is_whole(tail: bytes) -> bool:
     # Only the closing newline may be lost: the object before it is complete, and worth keeping, if it parses.
     try:
-        return isinstance(json.loads(tail), dict)
+        return isinstance(parse_json(tail), dict)
     except ValueError:
         return False
 

@@ -1,12 +1,12 @@
 """Several runs of one recipe, usually its seeds, side by side: what each model scored, and what RL and Eco changed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from gr_vl.errors import DataError
+from gr_vl.evaluation.run_folder import read_object
 
 COLUMNS = {
     "prompt_f1": "prompt F1",
@@ -34,7 +34,7 @@ def _summary(run: Path) -> dict[str, Any]:
     path = run / "summary.json"
     if not path.is_file():
         raise DataError(f"{path}: no such file; finish the run, or write it with: gr-vl report {run}")
-    summary: dict[str, Any] = json.loads(path.read_text())
+    summary = read_object(path)
     if not summary.get("eval"):
         raise DataError(f"{path}: holds no evaluation; run its eval stage first")
     return summary

@@ -60,7 +60,7 @@ class Endpoint:
 
 def run(endpoint: Endpoint, out: Path) -> list[Judged]:
     """Ask about every sample that `out` holds no answers of, and judge them all."""
-    adapter, samples = adapters.get(endpoint.adapter), io.read(Path(endpoint.corpus))
+    adapter, samples = adapters.get(endpoint.adapter), io.read_distinct(Path(endpoint.corpus))
     _claim(endpoint, out)
     answers = out / peers.ANSWERS
     done = {(answer.id, answer.index) for answer in (read_answers(answers) if answers.is_file() else ())}

@@ -3,10 +3,10 @@
 In a run's `eval/NAME/` they are one more model of its report.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.adapters import Adapter
@@ -54,7 +54,7 @@ def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]
 
 def _asked(path: Path) -> dict[str, str]:
     try:
-        asked = json.loads(path.read_text(encoding="utf-8"))
+        asked = parse_json(path.read_bytes())
         return {name: str(asked[name]) for name in ("adapter", "corpus")}
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path}: does not say adapter and corpus; remove the folder and ask again") from None

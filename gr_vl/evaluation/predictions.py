@@ -3,14 +3,14 @@
 A row is about one task: a label of refusal or compliance says which, harmful or unharmful leaves prompt and response.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.data import tables
+from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.metrics import Judged
 from gr_vl.schema import Answer, FailureReason, Label, ParseFailure, Sample, Task, Verdict
@@ -52,15 +52,13 @@ def _sample(id: str, source: str, prompt: str) -> Sample:
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"--predictions {path}: no such file; name JSON lines with prompt, label and predict")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                label, texts = Label(row["label"]), (row["prompt"], row["predict"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}: line {number}: {error!r}; write prompt, label and predict") from None
-            if not all(isinstance(text, str) for text in texts):
-                raise DataError(f"{path}: line {number}: prompt and predict must be text")
-            yield {"prompt": texts[0], "label": label, "predict": texts[1]}
+    for number, row in tables.numbered(path):
+        if isinstance(row, Broken):
+            raise DataError(f"{path}: line {number}: {row.reason}; write prompt, label and predict")
+        try:
+            label, texts = Label(row["label"]), (row["prompt"], row["predict"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: line {number}: {error!r}; write prompt, label and predict") from None
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: line {number}: prompt and predict must be text")
+        yield {"prompt": texts[0], "label": label, "predict": texts[1]}

@@ -3,7 +3,6 @@
 Any part may be absent. What is absent or cannot be used becomes a note, so that a report of half a run is still true.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gr_vl.data import io
+from gr_vl.data import confined, io
+from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
@@ -101,7 +101,7 @@ def load(path: Path) -> RunFolder:
     meta = read_object(path / "run.json")
     if not meta:
         notes.append("run.json is missing: recipe, seed and environment are unknown.")
-    found = {file.parent.name: read_object(file) for file in sorted(path.glob("*/stage.json"))}
+    found = {file.parent.name: read_object(file) for file in sorted(confined.files(path, "*/stage.json", deep=False))}
     stages = {name: found[name] for name in ordered(found, STAGES)}
     if unfinished := [name for name in expected(meta) if name not in stages]:
         notes.append(f"Stages not run or not finished: {', '.join(unfinished)}.")
@@ -119,7 +119,7 @@ def read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}); delete it and run the stage again") from None
     if not isinstance(content, dict):
@@ -164,7 +164,11 @@ def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
 
 def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
     others = peers.folders(run)
-    files = [file for file in sorted(run.glob("eval/*/*.jsonl")) if not (file.parent / peers.ASKED).exists()]
+    files = [
+        file
+        for file in sorted(confined.files(run, "eval/*/*.jsonl", deep=False))
+        if not (file.parent / peers.ASKED).exists()
+    ]
     if not files and not others:
         notes.append("No answers under eval/: there are no scores and no transcripts.")
     judged: dict[str, dict[str, list[Judged]]] = {}
@@ -178,11 +182,11 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
         for model in ordered(models, tuple(MODELS)):
             path = models[model]
             try:
-                found = peers.read(path, samples) if path.is_dir() else judge(samples, read_answers(path), dialect)
+                items = peers.read(path, samples) if path.is_dir() else judge(samples, read_answers(path), dialect)
             except GuardError as error:
                 notes.append(f"Model {model} is not scored on {split}: {error}.")
             else:
-                judged.setdefault(split, {})[model] = found
+                judged.setdefault(split, {})[model] = items
     return {split: models for split, models in judged.items() if any(models.values())}
 
 

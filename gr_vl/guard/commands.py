@@ -76,7 +76,7 @@ def _picture(path: Path) -> bytes:
 
 def _rules(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         raise DataError(f"--policy {path}: no readable UTF-8 text ({type(error).__name__}); correct the path") from None
 

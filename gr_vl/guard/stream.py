@@ -1,20 +1,21 @@
 """Exchanges in and judgements out, one JSON object a line. A bad line becomes an error in the output, never silence."""
 
-import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gr_vl.data import images
+from gr_vl.data import images, tables
+from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Exchange, Outcome, image_of_data_url
 
 MAX_LINE = 64 * 2**20
 FIELDS = ("id", "prompt", "images", "response", "think", "policy")
 
-Line = tuple[int, bytes]
+Line = tuple[int, str | bytes]
 End = DataError | None
 """What comes after the last line: nothing, or why there is no other."""
 
@@ -44,7 +45,7 @@ def moderate_lines(
 
 
 def _read(
-    number: int, line: bytes, think: bool, root: Path | None, policy: str | None
+    number: int, line: str | bytes, think: bool, root: Path | None, policy: str | None
 ) -> tuple[dict[str, Any], Exchange | DataError]:
     head: dict[str, Any] = {"line": number}
     try:
@@ -58,12 +59,12 @@ def _read(
         return head, error
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: str | bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise DataError(f"line: more than {MAX_LINE:,} bytes; split it")
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         raise DataError(f"line: no JSON ({type(error).__name__}); write one object a line") from None
     if not isinstance(row, dict):
         raise DataError(f"line: holds {type(row).__name__}; write an object with prompt, images or response")
@@ -105,9 +106,11 @@ def _batches(source: BinaryIO, size: int) -> Iterator[list[Line]]:
 def _feed(source: BinaryIO, lines: "queue.Queue[Line | End]") -> None:
     number, end = 0, None
     try:
-        while line := source.readline(MAX_LINE + 1):
+        # As every other file of lines: unzipped, and whatever Windows made of it. What is in memory is UTF-8.
+        file: Any = tables.decoded(source) if isinstance(source, BufferedReader) else source
+        while line := file.readline(MAX_LINE + 1):
             number += 1
-            while len(line) > MAX_LINE and (rest := source.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+            while len(line) > MAX_LINE and (rest := file.readline(MAX_LINE)) and rest[-1:] not in ("\n", b"\n"):
                 pass
             if line.strip():
                 lines.put((number, line))

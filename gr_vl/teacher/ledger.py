@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.teacher.budget import Cost
 
@@ -92,7 +93,7 @@ class Ledger:
             self._file.truncate(sum(len(line) + 1 for line in lines))
         for number, line in enumerate(lines, start=1):
             try:
-                self._take(json.loads(line))
+                self._take(parse_json(line))
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}: line {number}: no event ({error!r}); delete the line to go on") from None
 

@@ -7,12 +7,13 @@ estimated as words and signs, which is fewer than a tokenizer counts, and the ro
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gr_vl.errors import DataError
+from gr_vl.data import confined, tables
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Task
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
@@ -53,36 +54,35 @@ class Rollouts:
 
 def read(paths: Iterable[Path]) -> Rollouts:
     """Read files, and every .jsonl of folders. DataError when a path is missing or no line at all is readable."""
-    files = [file for path in paths for file in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (_below(path) if path.is_dir() else [path])]
     rollouts = Rollouts([])
     for file in files:
         if not file.is_file():
             raise DataError(f"{file}: no such file; name a rollout file (JSONL), or a folder of them")
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                _take(rollouts, line, f"{file}:{number}")
+        for number, row in tables.numbered(file):
+            try:
+                rollouts.answers.append(_rollout(row, f"{file}:{number}"))
+            except DataError as error:
+                rollouts.unreadable.append(str(error))
     if not rollouts.answers:
         why = rollouts.unreadable[0] if rollouts.unreadable else "there are no lines"
         raise DataError(f"{', '.join(map(str, files)) or 'no files'}: no readable rollout; the first problem: {why}")
     return rollouts
 
 
-def _take(rollouts: Rollouts, line: bytes, place: str) -> None:
-    if not line.strip():
-        return
-    try:
-        rollouts.answers.append(parse(line, place))
-    except DataError as error:
-        rollouts.unreadable.append(str(error))
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for kind in ("*.jsonl", "*.jsonl.gz") for path in confined.files(folder, kind, deep=False))
 
 
-def parse(line: bytes | str, place: str) -> Rollout:
+def parse(line: str, place: str) -> Rollout:
     """One line. DataError names the place and what is wrong with it."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: no JSON ({error.__class__.__name__}); the line may be torn") from None
-    if not isinstance(row, dict) or not isinstance(row.get("output"), str):
+    return _rollout(tables.parsed(line), place)
+
+
+def _rollout(row: tables.Item, place: str) -> Rollout:
+    if isinstance(row, Broken):
+        raise DataError(f"{place}: {row.reason}; the line may be torn")
+    if not isinstance(row.get("output"), str):
         raise DataError(f'{place}: no answer; write an object with "output", a text, and "gts", its labels')
     text, (lengths, estimated) = row["output"], _lengths(row, place)
     return Rollout(place, _group(row), text, _labels(row.get("gts"), place), lengths, estimated)
@@ -97,14 +97,14 @@ def _labels(gts: Any, place: str) -> dict[Task, Label]:
         raise DataError(f"{place}: gts={gts!r} is no block of labels; write {{{tasks}: {labels}}}") from None
 
 
-def _group(row: dict[str, Any]) -> str:
+def _group(row: Mapping[str, Any]) -> str:
     uid = row.get("uid")
     # verl writes PROMPT_ANSWER_TURN.
     prompt = uid.rsplit("_", 2)[0] if isinstance(uid, str) else [row.get("input"), row.get("gts")]
     return json.dumps([row.get("step"), prompt])
 
 
-def _lengths(row: dict[str, Any], place: str) -> tuple[dict[str, Any], bool]:
+def _lengths(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any], bool]:
     finished = row.get("finished", True)
     counts: Sequence[Any] = [row.get("reasoning_tokens"), row.get("output_tokens")]
     if not all(count is None or (type(count) is int and count >= 0) for count in counts):

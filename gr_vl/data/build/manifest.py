@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl import __version__
+from gr_vl.data import confined
 from gr_vl.data.build import contamination_report
 from gr_vl.data.build.features import Corpus
 from gr_vl.data.build.files import replace_text, sha256
@@ -126,7 +127,7 @@ def _inputs(items: Iterable[Ingredient]) -> dict[str, str]:
     listed: dict[str, str] = {}
     for item in items:
         if str(item.folder) not in listed:
-            files = sorted(path for path in item.folder.rglob("*") if path.is_file())
+            files = sorted(confined.files(item.folder, "*"))
             names = (Path(item.folder.name, path.relative_to(item.folder)).as_posix() for path in files)
             rows = (f"{sha256(path)}  {name}\n" for path, name in zip(files, names, strict=True))
             listed[str(item.folder)] = "".join(rows)

@@ -74,7 +74,7 @@ def load(path: Path, folder: Path | None = None) -> Recipe:
         raise ConfigError(f"{path}: no such recipe; give the path of a YAML file such as recipes/data/NAME.yaml")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]}); correct it") from None
     row = _keys(content, str(path), {"seed", "splits", "parts"}, {"folder", "max_bad_share", "near", "benchmarks"})
     root = Path(str(row.get("folder", "."))) if folder is None else folder

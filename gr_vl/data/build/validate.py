@@ -1,7 +1,7 @@
 """The checks of a build on any corpus in our columns: which row, which field, why, and what to do."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from gr_vl.data import io, measured, tables
+from gr_vl.data import arrow, io, measured
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.schema import Sample
 
 BATCH = 64
@@ -110,7 +110,7 @@ def validate(
 def check(job: Job) -> list[Checked]:
     """Examine, and measure, the rows of a job."""
     batch = pa.ipc.read_record_batch(pa.py_buffer(job.batch), io.SCHEMA)
-    return [_check(number, row, job) for number, row in enumerate(tables.listed(batch), job.start)]
+    return [_check(number, row, job) for number, row in enumerate(arrow.listed(batch), job.start)]
 
 
 @lru_cache
@@ -122,18 +122,11 @@ def encoder(model: Path, dialect: str) -> Any:
     return Encoder(models.processor(model), dialects.get(dialect))
 
 
-def _check(number: int, row: tables.Item, job: Job) -> Checked:
-    if isinstance(row, tables.Broken):
-        return Checked(number, None, rows.problem(row.field, row.value, row.reason, row.fix))
-    if any(image is None or image["bytes"] is None for image in row["images"] or ()):
-        path = next((image["path"] for image in row["images"] if image), None)
-        found = rows.problem("images", path, "image without bytes", "embed the encoded file itself")
-        return Checked(number, row["id"], found)
+def _check(number: int, row: Mapping[str, Any], job: Job) -> Checked:
     try:
         sample = io.from_row(row)
-    except io.UnknownLabel as error:
-        found = rows.problem(error.field, error.word, "unknown label", error.fix)
-        return Checked(number, row["id"], found)
+    except Broken as error:
+        return Checked(number, row["id"], rows.problem(error.field, error.value, error.reason, error.fix))
     examined = rows.examine(sample, job.dialect)
     if isinstance(examined, rows.Problem):
         return Checked(number, row["id"], examined)
@@ -153,13 +146,5 @@ def measure(sample: Sample, encoder: Any) -> Measured:
 
 
 def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:
-    file, start = io.opened(path), 0
-    try:
-        for batch in file.iter_batches(batch_size=BATCH, columns=io.SCHEMA.names):
-            columns = [batch[field.name].cast(field.type) for field in io.SCHEMA]
-            plain = pa.RecordBatch.from_arrays(columns, schema=io.SCHEMA)
-            yield Job(start, plain.serialize().to_pybytes(), model, dialect)
-            start += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        why = str(error).splitlines()[0][:200]
-        raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
+    for start, batch in io.batches(path, BATCH):
+        yield Job(start, batch.serialize().to_pybytes(), model, dialect)

@@ -9,8 +9,9 @@ from collections import Counter
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import Row, Unusable
+from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.convert import reader
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Modality, Sample, Task
 
 ANNOTATORS = 5
@@ -24,7 +25,7 @@ def _majority(row: Row) -> Label:
     cells = [row.maybe_text(f"labels_{number}") for number in range(_annotators(row))]
     votes = [cell.strip() for cell in cells if cell is not None and cell.strip() not in ("", "None")]
     if not votes:
-        raise Unusable("labels_0", None, "no annotator's label", "label it, or leave it out")
+        raise Broken("labels_0", None, "no annotator's label", "label it, or leave it out")
     return Label.UNHARMFUL if Counter(votes).most_common(1)[0][0].lower() == "safe" else Label.HARMFUL
 
 

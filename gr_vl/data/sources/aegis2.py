@@ -4,8 +4,9 @@
 """
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import SAFE_WORDS, Row, Unusable
+from gr_vl.data.sources.cells import SAFE_WORDS, Row
 from gr_vl.data.sources.convert import reader
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Sample, Task
 
 _REDACTED = "add the text from the Suicide Detection dataset, as the card says, or leave it out"
@@ -14,7 +15,7 @@ _REDACTED = "add the text from the Suicide Detection dataset, as the card says, 
 def _sample(row: Row) -> Sample:
     prompt = row.text("prompt")
     if prompt.strip() == "REDACTED":
-        raise Unusable("prompt", prompt, "its text is not passed on", _REDACTED)
+        raise Broken("prompt", prompt, "its text is not passed on", _REDACTED)
     return row.sample(
         prompt,
         id=row.own_id("id"),

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gr_vl.data.text import whole
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
 
 MAX_TEXT = 2**20
 """Characters of a text, far beyond what any guard's context holds."""
-FETCH = "correct the row, or fetch the file again"
 
 SAFE_WORDS = {"safe": Label.UNHARMFUL, "unsafe": Label.HARMFUL}
 HARM_WORDS = {label.value: label for label in Label}
@@ -19,24 +18,16 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 T = TypeVar("T")
 
 
-class Unusable(Exception):
-    """A row that becomes no sample."""
-
-    def __init__(self, field: str, value: Any, reason: str, fix: str = FETCH) -> None:
-        super().__init__(reason)
-        self.field, self.value, self.reason, self.fix = field, value, reason, fix
-
-
 class Row:
-    """A row of a file, and where it stands. What reads a cell raises `Unusable` when the cell holds something else."""
+    """A row of a file, and where it stands. What reads a cell raises `Broken` when the cell holds something else."""
 
     def __init__(self, cells: Mapping[str, Any], source: str, root: Path, file: str, number: int) -> None:
         self.cells, self.source, self.root, self.file, self.number = cells, source, root, file, number
 
     @property
     def id(self) -> str:
-        """For rows that have no id of their own: the file's name and the number."""
-        return f"{self.source}-{Path(self.file).name.split('.')[0]}-{self.number}"
+        """For rows that have no id of their own: the file's path below the root, and the number."""
+        return f"{self.source}-{self.file}-{self.number}"
 
     def own_id(self, field: str) -> str:
         """The id that the authors gave the row, a text or a number."""
@@ -46,6 +37,8 @@ class Row:
     def get(self, field: str) -> Any:
         """A cell, or None where it is missing: absent, null, or the NaN that tables write for null."""
         value = self.cells.get(field)
+        if isinstance(value, Broken):
+            raise value
         return None if isinstance(value, float) and value != value else value
 
     def maybe_text(self, field: str) -> str | None:
@@ -57,7 +50,7 @@ class Row:
         """A text that says something."""
         found = self.maybe_text(field)
         if found is None or not found.strip():
-            raise Unusable(field, found, "missing or blank")
+            raise Broken(field, found, "missing or blank")
         return found
 
     def flag(self, field: str) -> bool:
@@ -81,7 +74,7 @@ class Row:
         if isinstance(value, str):
             return picture(field, value, self.root)
         if not isinstance(value, bytes):
-            raise Unusable(field, value, "no picture and no path of one")
+            raise Broken(field, value, "no picture and no path of one")
         return embedded(field, value)
 
     def sample(
@@ -98,30 +91,30 @@ class Row:
         if response is not None and response_label is None and not response.strip():
             response = None
         if response is None and response_label is not None:
-            raise Unusable("response", None, "a label of a response that is not there", "add the response")
+            raise Broken("response", None, "a label of a response that is not there", "add the response")
         labels = {Task.PROMPT: prompt_label, Task.RESPONSE: response_label}
         known = {task: label for task, label in labels.items() if label is not None}
         if not known:
-            raise Unusable("label", None, "neither request nor response has a label", "label it, or leave it out")
+            raise Broken("label", None, "neither request nor response has a label", "label it, or leave it out")
         return Sample(id or self.id, self.source, prompt, response=response, labels=known, **fields)
 
 
 def text(field: str, value: Any) -> str:
     """A value as the text that it must be; half a character becomes U+FFFD."""
     if not isinstance(value, str):
-        raise Unusable(field, value, f"no text but a {type(value).__name__}")
+        raise Broken(field, value, f"no text but a {type(value).__name__}")
     if len(value) > MAX_TEXT:
-        raise Unusable(field, value, f"{len(value):,} characters, over the limit of {MAX_TEXT:,}", "leave it out")
+        raise Broken(field, value, f"{len(value):,} characters, over the limit of {MAX_TEXT:,}", "leave it out")
     return whole(value)
 
 
 def choose(field: str, value: Any, words: Mapping[str, T]) -> T:
     """What a word stands for, whatever its case."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise Unusable(field, value, "missing")
+        raise Broken(field, value, "missing")
     found = words.get(value.strip().lower()) if isinstance(value, str) else None
     if found is None:
-        raise Unusable(field, value, f"none of: {', '.join(words)}")
+        raise Broken(field, value, f"none of: {', '.join(words)}")
     return found
 
 
@@ -155,6 +148,6 @@ def embedded(field: str, data: bytes) -> bytes:
     return data
 
 
-def _unusable(field: str, value: Any, error: DataError) -> Unusable:
+def _unusable(field: str, value: Any, error: DataError) -> Broken:
     reason, _, fix = str(error).rpartition("; ")
-    return Unusable(field, value, reason, fix)
+    return Broken(field, value, reason, fix)

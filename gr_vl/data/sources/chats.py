@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import HARM_WORDS, SAFE_WORDS, Row, Unusable, embedded, picture, text
+from gr_vl.data.sources.cells import HARM_WORDS, SAFE_WORDS, Row, embedded, picture, text
 from gr_vl.data.sources.convert import reader
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Sample, Task
 
 IMAGE = "<image>"
@@ -33,7 +34,7 @@ def listed(row: Row, field: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise Unusable(field, value, f"no list but a {type(value).__name__}")
+        raise Broken(field, value, f"no list but a {type(value).__name__}")
     return value
 
 
@@ -42,7 +43,7 @@ def turns(row: Row, wanted: tuple[str, ...]) -> dict[str, str]:
     messages = [message for message in listed(row, "messages") if isinstance(message, Mapping)]
     roles = tuple(message.get("role") for message in messages)
     if roles != wanted:
-        raise Unusable("messages", list(roles), f"the roles are not {', '.join(wanted)}")
+        raise Broken("messages", list(roles), f"the roles are not {', '.join(wanted)}")
     return {message["role"]: text("messages", message.get("content")) for message in messages}
 
 
@@ -51,7 +52,7 @@ def cut_markers(prompt: str, images: int) -> str:
     if not images:
         return prompt
     if (marks := prompt.count(IMAGE)) not in (0, images):
-        raise Unusable("images", images, f"{images} pictures and {marks} marks {IMAGE}", "make them as many")
+        raise Broken("images", images, f"{images} pictures and {marks} marks {IMAGE}", "make them as many")
     return prompt.replace(IMAGE, "").strip() if marks else prompt
 
 
@@ -61,12 +62,12 @@ def _exchange(row: Row, field: str, who: str, what: str) -> tuple[Any, Any]:
     for turn in listed(row, field):
         role = _ROLES.get(str(turn.get(who)).lower()) if isinstance(turn, Mapping) else None
         if role is None:
-            raise Unusable(field, turn, f"no turn of {', '.join(_ROLES)}")
+            raise Broken(field, turn, f"no turn of {', '.join(_ROLES)}")
         if role != "system":
             said.append((role, turn.get(what)))
     roles = [role for role, _ in said]
     if roles not in (["user"], ["user", "assistant"]):
-        raise Unusable(field, roles, "not one request and at most one response", "make each exchange a row")
+        raise Broken(field, roles, "not one request and at most one response", "make each exchange a row")
     return said[0][1], said[1][1] if len(said) == 2 else None
 
 
@@ -82,19 +83,19 @@ def _parts(field: str, content: Any) -> tuple[str, list[bytes]]:
         elif kind == "image_url":
             images.append(_data_url(field, part.get("image_url")))
         else:
-            raise Unusable(field, part, "no part of type text or image_url")
+            raise Broken(field, part, "no part of type text or image_url")
     return "\n".join(texts), images
 
 
 def _data_url(field: str, value: Any) -> bytes:
     url = value.get("url") if isinstance(value, Mapping) else value
     if not isinstance(url, str) or not url.startswith("data:"):
-        raise Unusable(field, url, "no data URL; addresses are not fetched", "embed the picture, or name a file")
+        raise Broken(field, url, "no data URL; addresses are not fetched", "embed the picture, or name a file")
     head, _, data = url.partition(",")
     try:
         return embedded(field, base64.b64decode(data, validate=True) if head.endswith(";base64") else b"")
     except binascii.Error as error:
-        raise Unusable(field, url, f"not base64 ({error})", "encode it again") from None
+        raise Broken(field, url, f"not base64 ({error})", "encode it again") from None
 
 
 def pictures(row: Row, fields: Iterable[str] = ("image", "images")) -> list[bytes]:
@@ -105,7 +106,7 @@ def pictures(row: Row, fields: Iterable[str] = ("image", "images")) -> list[byte
         for one in value if isinstance(value, list) else [] if value is None else [value]:
             file = one.get("bytes") or one.get("path") if isinstance(one, Mapping) else one
             if not isinstance(file, str | bytes):
-                raise Unusable(field, one, "no picture and no path of one")
+                raise Broken(field, one, "no picture and no path of one")
             found.append(picture(field, file, row.root) if isinstance(file, str) else embedded(field, file))
     return found
 
@@ -115,7 +116,7 @@ def _sample(row: Row, request: Any, answer: Any, field: str) -> Sample:
     images += pictures(row)
     prompt = cut_markers(prompt, len(images))
     if not prompt.strip() and not images:
-        raise Unusable(field, prompt, "an empty request")
+        raise Broken(field, prompt, "an empty request")
     return row.sample(
         prompt,
         id=None if row.get("id") is None else row.own_id("id"),

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gr_vl.data import tables
+from gr_vl.data import confined, tables
 from gr_vl.data.sources.base import Refused
-from gr_vl.data.sources.cells import Row, Unusable
-from gr_vl.errors import DataError
+from gr_vl.data.sources.cells import Row
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Sample
 
 SHOWN = 80
@@ -38,7 +38,7 @@ def files(root: Path, *patterns: str) -> list[Path]:
 
 
 def _matching(root: Path, names: str) -> list[Path]:
-    return sorted({path for name in names.split(",") for path in root.rglob(name) if path.is_file()})
+    return sorted({path for name in names.split(",") for path in confined.files(root, name)})
 
 
 def reader(
@@ -59,7 +59,7 @@ def _read(
     for path in files(root, *patterns):
         file = path.relative_to(root).as_posix()
         for number, item in enumerate(tables.rows(path)):
-            if isinstance(item, tables.Broken):
+            if isinstance(item, Broken):
                 yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
             elif selects is None or selects(item):
                 yield from converted(Row(item, source, root, file, number), convert, seen)
@@ -71,9 +71,11 @@ def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Refus
         found = convert(row)
         samples = [found] if isinstance(found, Sample) else list(found)
         for sample in samples:
+            if sample.id in seen and sample.id == row.id:
+                raise Broken("id", None, f"none, and another row is called {sample.id[:80]!r}", "give it an id")
             if sample.id in seen:
-                raise Unusable("id", sample.id, "another row before it has this id", "keep one of them")
-    except Unusable as error:
+                raise Broken("id", sample.id, "another row before it has this id", "keep one of them")
+    except Broken as error:
         return [Refused(row.file, row.number, error.field, shown(error.value), error.reason, error.fix)]
     seen.update(sample.id for sample in samples)
     return list(samples)

@@ -10,8 +10,9 @@ from typing import Any
 
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import HARM_WORDS, Row, Unusable
+from gr_vl.data.sources.cells import HARM_WORDS, Row
 from gr_vl.data.sources.convert import Convert, reader
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Modality, Sample, Task
 
 
@@ -24,7 +25,7 @@ def _convert(task: Task) -> Convert:
         prompt, response = transcript.exchange("input", row.text("input"))
         label = _label(row.text("output"), task)
         if label is None:
-            raise Unusable("output", row.get("output"), f"no label of the {task}")
+            raise Broken("output", row.get("output"), f"no label of the {task}")
         return row.sample(prompt, response=response, **{f"{task}_label": label})
 
     return sample

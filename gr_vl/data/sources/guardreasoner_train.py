@@ -18,9 +18,9 @@ from gr_vl import dialects
 from gr_vl.data import xstest
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import Row, Unusable
+from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.convert import reader
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Modality, Sample, Task, Verdict
 
 ORIGINS = ("wildguard", "aegis", "beavertails", "toxicchat")
@@ -31,7 +31,7 @@ _UNJUDGED = {"completion": "compliance", "response": "unharmful"}
 def _sample(reason: Callable[[str], str | None], tasks: tuple[Task, ...], row: Row) -> Sample:
     origin = Path(row.file).name.partition("TrainR")[0].lower()
     if origin not in ORIGINS:
-        raise Unusable("file", row.file, "its name is none of the release's", "keep the released names: AegisTrainR...")
+        raise Broken("file", row.file, "its name is none of the release's", "keep the released names: AegisTrainR...")
     prompt, response = transcript.exchange("input", row.text("input"))
     output = row.text("output")
     labels = {task: label for task, label in transcript.labels(output).items() if task in tasks}

@@ -12,10 +12,10 @@ from typing import Any
 from gr_vl.data import tables
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Refused, Source
-from gr_vl.data.sources.cells import Row, Unusable, picture
+from gr_vl.data.sources.cells import Row, picture
 from gr_vl.data.sources.chats import IMAGE, listed, turns
 from gr_vl.data.sources.convert import Convert, converted, files, shown
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Modality, Sample, Task
 
 
@@ -24,11 +24,11 @@ def _convert(pictures: list[Path], *, named: bool) -> Convert:
         said = turns(row, ("user", "assistant"))
         prompt, response = transcript.exchange("messages", said["user"])
         if not prompt.startswith(IMAGE):
-            raise Unusable("messages", prompt, f"the request does not begin with {IMAGE}")
+            raise Broken("messages", prompt, f"the request does not begin with {IMAGE}")
         path = pictures[row.number].relative_to(row.root).as_posix()
         stated = listed(row, "images")
         if named and [Path(str(one)).name for one in stated] != [Path(path).name]:
-            raise Unusable("images", stated, f"names another picture than {path}", "fetch the pictures again")
+            raise Broken("images", stated, f"names another picture than {path}", "fetch the pictures again")
         labels = transcript.labels(said["assistant"])
         return row.sample(
             prompt.removeprefix(IMAGE).removeprefix("\n"),
@@ -49,7 +49,7 @@ def _reader(source: str, name: str, *, named: bool) -> Callable[[Path], Iterator
         file, seen = path.relative_to(root).as_posix(), set[str]()
         convert = _convert(pictures, named=named)
         for number, item in enumerate(tables.rows(path)):
-            if isinstance(item, tables.Broken):
+            if isinstance(item, Broken):
                 yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
             else:
                 yield from converted(Row(item, source, root, file, number), convert, seen)

@@ -8,9 +8,10 @@ import re
 
 from gr_vl.data.sources import transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import Row, Unusable
+from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.chats import IMAGE, pictures, turns
 from gr_vl.data.sources.convert import reader
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Sample, Task
 
 _TARGET = re.compile(r"\s*<think>(.*)</think>\s*<result>(.*)</result>\s*", re.DOTALL)
@@ -22,11 +23,11 @@ def _sample(row: Row) -> Sample:
     images = pictures(row, ("images",))
     for _ in images:
         if not prompt.startswith(IMAGE):
-            raise Unusable("messages", prompt, f"{len(images)} pictures, and fewer {IMAGE} before the request's text")
+            raise Broken("messages", prompt, f"{len(images)} pictures, and fewer {IMAGE} before the request's text")
         prompt = prompt.removeprefix(IMAGE).removeprefix("\n")
     target = _TARGET.fullmatch(said["assistant"])
     if target is None or "<think>" in target[1] or "</think>" in target[1]:
-        raise Unusable("messages", said["assistant"], "no <think> block and <result> block, each once")
+        raise Broken("messages", said["assistant"], "no <think> block and <result> block, each once")
     labels = transcript.labels(target[2])
     return row.sample(
         prompt,

@@ -25,7 +25,7 @@ CLASSES = {
 def _sample(row: Row) -> Sample:
     file = Path(row.file)
     label = choose("class", file.parts[-3], CLASSES)
-    return row.sample("", id=f"hod-{file.parts[-3]}-{file.stem}", images=(row.image("image"),), prompt_label=label)
+    return row.sample("", id=f"hod-{file.parts[-3]}-{row.file}", images=(row.image("image"),), prompt_label=label)
 
 
 SOURCE = Source(

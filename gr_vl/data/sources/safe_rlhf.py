@@ -11,12 +11,10 @@ from gr_vl.schema import Label, Modality, Sample, Task
 
 def _samples(row: Row) -> list[Sample]:
     prompt = row.text("prompt")
-    # The files of all models have the same name; the folder that each lies in tells them apart.
-    model = (row.root / row.file).resolve().parent.name
     return [
         row.sample(
             prompt,
-            id=f"{row.source}-{model}-{row.number}-{which}",
+            id=f"{row.id}-{which}",
             response=row.text(f"response_{which}"),
             response_label=Label.UNHARMFUL if row.flag(f"is_response_{which}_safe") else Label.HARMFUL,
         )

@@ -11,7 +11,7 @@ Seen on the released text benchmarks and on HarmImageTest, where an instruction 
 
 import re
 
-from gr_vl.data.sources.cells import Unusable
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Task
 
 _USER, _ASSISTANT = "Human user:\n", "\n\nAI assistant:\n"
@@ -27,9 +27,9 @@ def exchange(field: str, text: str) -> tuple[str, str | None]:
     """Prompt and response. Where the words that part them occur twice, nobody can say where the prompt ends."""
     before, found, body = text.partition(_USER)
     if not found or (before and not before.endswith("\n\n")):
-        raise Unusable(field, text, "no transcript: it has no line 'Human user:'")
+        raise Broken(field, text, "no transcript: it has no line 'Human user:'")
     if (turns := body.count(_ASSISTANT)) != 1:
-        raise Unusable(field, text, f"{turns} lines 'AI assistant:' where one belongs", "leave it out")
+        raise Broken(field, text, f"{turns} lines 'AI assistant:' where one belongs", "leave it out")
     prompt, _, response = body.partition(_ASSISTANT)
     response = response.strip()
     return prompt, None if response == "None" else response

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from gr_vl.data import xstest
 from gr_vl.data.sources.base import Refused, Source
-from gr_vl.data.sources.cells import FETCH, Row
+from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.convert import reader
+from gr_vl.errors import FETCH
 from gr_vl.schema import Label, Modality, Sample, Task
 
 _WHERE = re.compile(r"(.*) row (\d+)")

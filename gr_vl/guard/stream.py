@@ -1,6 +1,5 @@
 """Exchanges in and judgements out, one JSON object a line. A bad line becomes an error in the output, never silence."""
 
-import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gr_vl.data import images
+from gr_vl.data.text import read_json
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Exchange, Outcome, image_of_data_url
 
@@ -62,8 +62,8 @@ def _object(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise DataError(f"line: more than {MAX_LINE:,} bytes; split it")
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = read_json(line)
+    except ValueError as error:
         raise DataError(f"line: no JSON ({type(error).__name__}); write one object a line") from None
     if not isinstance(row, dict):
         raise DataError(f"line: holds {type(row).__name__}; write an object with prompt, images or response")

@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -16,9 +15,7 @@ from gr_vl.stages.lengths import MAX_SHARE
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder; the counts hold its margin on the held-out pairs."""
-    from transformers import AutoProcessor
-
-    encoder = Encoder(AutoProcessor.from_pretrained(config.model.path), dialects.get(config.gr_vl.dialect))
+    encoder = Encoder.load(config.model.path, config.gr_vl.dialect)
     folder = Path(config.trainer.default_local_dir).parent
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")

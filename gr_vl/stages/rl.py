@@ -5,16 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
 from gr_vl.encoding import Encoder
 from gr_vl.stages import lengths, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
-    from transformers import AutoProcessor
-
-    encoder = Encoder(AutoProcessor.from_pretrained(config.gr_vl.start_model), dialects.get(config.gr_vl.dialect))
+    encoder = Encoder.load(config.gr_vl.start_model, config.gr_vl.dialect)
     kept = lengths.fit(
         Path(config.data.train_files),
         Path(config.trainer.default_local_dir).parent / "train",

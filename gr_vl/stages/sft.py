@@ -6,19 +6,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
 from gr_vl.encoding import Encoder
 from gr_vl.stages import lengths, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(config.model.path)
-    # Base models come without one; the trainer exports it with the weights.
-    processor.chat_template = config.model.custom_chat_template or processor.chat_template
-    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
+    # Base models come without a template; the trainer exports it with the weights.
+    encoder = Encoder.load(config.model.path, config.gr_vl.dialect, template=config.model.custom_chat_template)
     fit = partial(lengths.fit, encoder=encoder, limit=config.data.max_length, key="data.max_length", targets=True)
     folder = Path(config.trainer.default_local_dir).parent
     train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)

@@ -213,8 +213,8 @@ def asked(url, path="/v1/models", method="GET", *headers):
 def locked(tiny):
     """The address of a server whose callers need the key `a-key`, with a line break behind it in the variable."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GR_VL_API_KEY", "a-key\n")
-        with served(tiny) as (url, _):
+        patch.setenv("A_KEY_OF_THESE_TESTS", "a-key\n")
+        with served(tiny, api_key_env="A_KEY_OF_THESE_TESTS") as (url, _):
             yield url
 
 
@@ -297,7 +297,7 @@ def scores_of(service, path, body):
     answer = request.getresponse()
     found = json.loads(answer.read())
     assert answer.status == 200, found
-    return found["results"][0]["scores"] if "results" in found else found["choices"][0]["message"]["content"]
+    return found["results"][0]["category_scores"] if "results" in found else found["choices"][0]["message"]["content"]
 
 
 @pytest.mark.parametrize("cut", RAW.values(), ids=RAW.keys())

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from gr_vl import dialects, limits, memory, rl_limits
 from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
-from gr_vl.compose import Stage, plain
+from gr_vl.compose import Stage, leaves, plain
 from gr_vl.errors import ConfigError, DataError
 from rewards import SafetyReward
 
@@ -24,6 +24,7 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
         raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} is unknown; use one of: cpu, cuda")
     dialects.get(config.gr_vl.dialect)
     _pixels(config)
+    limits.finite(leaves(config))
     facts = _CHECKS[stage.kind](config, files)
     if stage.kind in _ON_DEVICES and (peak := memory.predict(config)):
         facts["GB of a GPU"] = f"{peak.gpu:.0f} of {memory.GPU_GB:.0f}"
@@ -101,7 +102,7 @@ def _sft(config: DictConfig, files: bool) -> Facts:
         limits.divides(
             config, "data.train_batch_size", slots * config.data.micro_batch_size_per_gpu, "slots x micro-batch"
         )
-    limits.model(config.model.path, files)
+    limits.model(config, "model.path", files, config.data.max_length, "data.max_length")
     limits.rows(config.data.val_files, files)
     steps = _steps(config, limits.rows(config.data.train_files, files))
     batch = config.data.train_batch_size
@@ -138,7 +139,7 @@ def _dpo(config: DictConfig, files: bool) -> Facts:
     for key in ("gr_vl.dpo.beta", "gr_vl.dpo.sft_weight"):
         if OmegaConf.select(config, key) < 0:
             raise ConfigError(f"{key}={OmegaConf.select(config, key)} must be at least 0; the paper's are 0.01 and 2")
-    limits.model(config.model.path, files)
+    limits.model(config, "model.path", files, config.data.max_length, "data.max_length")
     if config.data.val_files is not None:
         limits.rows(config.data.val_files, files)
     steps = _steps(config, limits.rows(config.data.train_files, files))
@@ -159,7 +160,8 @@ def _rl(config: DictConfig, files: bool) -> Facts:
     settings = plain(config.gr_vl)
     SafetyReward.from_config(settings["reward"], settings["dialect"])
     schedule = ClipSchedule(**settings["clip"])
-    limits.model(config.gr_vl.start_model, files)
+    need = config.data.max_prompt_length + config.data.max_response_length
+    limits.model(config, "gr_vl.start_model", files, need, "data.max_prompt_length + data.max_response_length")
     limits.rows(config.data.val_files, files)
     steps = _steps(config, limits.rows(config.data.train_files, files))
     return {
@@ -195,7 +197,7 @@ def _mine(config: DictConfig, files: bool) -> Facts:
         easy = config.gr_vl.mine.easy
         raise ConfigError(f"gr_vl.mine.easy={easy} must be a share in [0, 1); use 0 for hard samples alone")
     facts = _generation(config, files)
-    limits.model(config.gr_vl.generation.model, files)
+    limits.model(config, "gr_vl.generation.model", files, *rl_limits.generated(config))
     return facts | {"rule": config.gr_vl.mine.rule}
 
 
@@ -219,8 +221,8 @@ def _concat(config: DictConfig, files: bool) -> Facts:
 
 def _eval(config: DictConfig, files: bool) -> Facts:
     facts = _generation(config, files)
-    for path in config.gr_vl.eval.models.values():
-        limits.model(path, files)
+    for name in config.gr_vl.eval.models:
+        limits.model(config, f"gr_vl.eval.models.{name}", files, *rl_limits.generated(config))
     return facts | {"models": list(config.gr_vl.eval.models)}
 
 

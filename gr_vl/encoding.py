@@ -6,14 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from gr_vl import dialects
 from gr_vl.data import images
 from gr_vl.data.text import whole
 from gr_vl.dialects import Dialect, Message
 from gr_vl.errors import DataError
+from gr_vl.image_pixels import ImagePixels
+from gr_vl.model_files import loading
 from gr_vl.schema import Label, Sample, Task
 
 
@@ -55,6 +59,25 @@ class Encoder:
         self.control_words = sorted({*self._live(), *PROCESSOR_WORDS}, key=lambda word: (-len(word), word))
         """What a text may not say, the longest first."""
         self._control = re.compile("|".join(map(re.escape, self.control_words)))
+
+    @classmethod
+    def load(
+        cls, model: str | Path, dialect: str, *, template: str | None = None, pixels: ImagePixels = ImagePixels()
+    ) -> "Encoder":
+        """That of a model folder, or of a hub's model; `template` is for those without a chat template of their own.
+
+        Raises DataError when a folder's files cannot be used, ConfigError when `pixels` cannot be its bounds.
+        """
+        from transformers import AutoProcessor
+
+        with loading(model):
+            processor = AutoProcessor.from_pretrained(model, local_files_only=Path(model).is_dir())
+            processor.chat_template = template or processor.chat_template
+            pixels.apply(processor, str(model))
+            encoder = cls(processor, dialects.get(dialect))
+            if not encoder.prompt(PROBE).ids:
+                raise DataError(f"{model}: its tokenizer makes no tokens of a text; fetch it again, as a whole")
+        return encoder
 
     def _live(self) -> list[str]:
         """The tokenizer's control tokens. Some are not marked special, such as Qwen's <tool_call>; neither are a

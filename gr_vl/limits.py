@@ -1,11 +1,14 @@
-"""Limits that settings of every stage are held to: counts, multiples, files that are there."""
+"""Limits that settings of stages and commands are held to: counts, multiples, files that are there."""
 
+import math
+import re
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from gr_vl import model_files
 from gr_vl.data import io
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import ConfigError
 
 PIXELS = ("gr_vl.image_pixels.min", "gr_vl.image_pixels.max")
 _OPTIONAL = (
@@ -16,6 +19,30 @@ _OPTIONAL = (
     *PIXELS,
 )
 """Counts that may be null: no limit."""
+
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+"""How a hub calls a model."""
+
+
+def above(name: str, value: float, least: float = 0, *, reached: bool = False) -> None:
+    """Refuse what is no finite number above `least`, or from there on when it may be `reached`."""
+    if not math.isfinite(value) or value < least or (value == least and not reached):
+        rule = f"at least {least:g}" if reached else f"above {least:g}"
+        raise ConfigError(f"{name} {value}: must be {rule}, and finite")
+
+
+def count(name: str, value: int) -> None:
+    """Refuse what is no whole number of 1 or more."""
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"{name}={value!r}: must be a whole number, 1 or more")
+
+
+def finite(values: dict[str, object]) -> None:
+    """Refuse settings that are no finite numbers: comparisons with NaN say that it keeps every limit."""
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value} must be a finite number; give one")
 
 
 def positive(config: DictConfig, *keys: str) -> None:
@@ -41,14 +68,21 @@ def rows(path: str, files: bool) -> int | None:
     return io.count(Path(path)) if files else None
 
 
-def model(path: str, files: bool) -> None:
-    """Refuse a folder without a model.
+def model(config: DictConfig, key: str, files: bool, need: int | None = None, what: str = "") -> None:
+    """Refuse a folder without a whole model, or whose model has fewer positions than the tokens of `what`.
 
-    A path with a separator at its start or an existing run folder is local; `owner/name` is a hub name.
+    What exists is local, and so is what no hub calls a model or stands in a run; `owner/name` is a hub's otherwise.
     """
-    local = path.startswith(("/", ".", "runs/")) or path.count("/") > 1
-    if files and local and not (Path(path) / "config.json").is_file():
-        raise DataError(f"{path}: no model there (config.json is missing); run the stage that makes it first")
+    path = OmegaConf.select(config, key)
+    if not isinstance(path, str) or not path:
+        value = "null" if path is None else repr(path)
+        raise ConfigError(f"{key}={value} must name a model; give a folder, or OWNER/NAME of a hub")
+    folder = Path(path)
+    if not files or not (folder.exists() or path.startswith("runs/") or _HUB.fullmatch(path) is None):
+        return
+    room = model_files.positions(model_files.check(folder))
+    if need is not None and room is not None and need > room:
+        raise ConfigError(f"{what} = {need} tokens exceed the {room:,} positions of {key}={path}; lower it to {room}")
 
 
 def slots(config: DictConfig) -> int:

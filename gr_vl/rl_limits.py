@@ -17,6 +17,8 @@ def batches(config: DictConfig) -> None:
         config,
         "gr_vl.saved_prompts",
         "data.train_batch_size",
+        "data.max_prompt_length",
+        "data.max_response_length",
         "actor_rollout_ref.actor.ppo_mini_batch_size",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
         "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
@@ -85,9 +87,16 @@ def mode(config: DictConfig) -> None:
 def room(config: DictConfig) -> None:
     """Refuse a context that is shorter than a prompt and its answer."""
     rollout = config.actor_rollout_ref.rollout
+    limits.positive(config, "actor_rollout_ref.rollout.prompt_length", "actor_rollout_ref.rollout.response_length")
     need = rollout.prompt_length + rollout.response_length
     if rollout.max_model_len is not None and rollout.max_model_len < need:
         raise ConfigError(
             f"actor_rollout_ref.rollout.max_model_len={rollout.max_model_len} is less than prompt_length + "
             f"response_length = {need}; raise it to {need}"
         )
+
+
+def generated(config: DictConfig) -> tuple[int, str]:
+    """Tokens of a prompt and its answer where answers are drawn, and the settings that say so."""
+    rollout, key = config.actor_rollout_ref.rollout, "actor_rollout_ref.rollout"
+    return rollout.prompt_length + rollout.response_length, f"{key}.prompt_length + {key}.response_length"

@@ -4,6 +4,7 @@ import io as bytes_io
 import json
 import math
 import random
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ def make_run(path: Path, *, n: int = 60, steps: int = 60) -> Path:
         write_answers(path / "eval" / model / "test.jsonl", answers)
     _write_stages(path, n)
     _write_metrics(path, steps)
+    return path
+
+
+def make_model(path: Path, **config: Any) -> Path:
+    """The folder of a model as far as nobody loads it: every file that one needs, and a weight of 4 bytes."""
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / "config.json", {"model_type": "llama", "max_position_embeddings": 32_768} | config)
+    write_json(path / "tokenizer.json", {"model": {"type": "BPE"}})
+    write_json(path / "tokenizer_config.json", {})
+    head = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + bytes(4))
     return path
 
 

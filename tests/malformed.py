@@ -53,7 +53,6 @@ JSON = {
     "cut off": raw(b'{"input": "a"'),
     "no UTF-8": raw(b'{"input": "\xff\xfe"}'),
     "a NUL": raw(b'{"input": "a"}\0'),
-    "a lone surrogate": raw(b'{"input": "\\ud800"}'),
     "a list": raw(b'["input"]'),
     "null": raw(b"null"),
     "a wall of brackets": raw(b"[" * 100_000),
@@ -61,6 +60,10 @@ JSON = {
     "a wall of braces": raw(b'{"input":' * 20_000),
     "a number of many digits": raw(b'{"input": ' + b"9" * 100_000 + b"}"),
     "no number": raw(b'{"input": NaN}'),
+    "no number where nobody looks": raw(b'{"input": "a", "seed": NaN}'),
+    "an infinite one": raw(b'{"input": "a", "seed": -Infinity}'),
+    "a key cut off": raw(b'{"\\ud83d": "a"}'),
+    "a number of 5,000 digits": raw(b'{"input": "a", "seed": ' + b"9" * 5_000 + b"}"),
     "a field twice": raw(b'{"input": "a", "input": 3}'),
     "many small values": raw(b'{"input": [' + b"0," * 300_000 + b"0]}"),
 }
@@ -156,6 +159,7 @@ PATHS = (
         for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
         for path in (MODERATIONS, CHAT)
     }
+    | {f"HEAD {path}": raw(b"", path, "HEAD") for path in (MODERATIONS, CHAT, "/v1/models/x", "/nothing")}
     | {"POST /health": raw(GOOD, "/health"), "BREW": raw(GOOD, method="BREW")}
 )
 HTTP = {

@@ -6,7 +6,7 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import make_sample
+from factories import make_model, make_sample
 from omegaconf import OmegaConf
 
 from gr_vl import checks, compose
@@ -154,8 +154,7 @@ def run(tmp_path):
     for name in ("data/train", "data/validation", "data/test", "mine/hard", "concat/train"):
         io.write(tmp_path / f"{name}.parquet", rows)
     for stage in ("base", "sft", "rl", "rl_eco"):
-        (tmp_path / stage / "model").mkdir(parents=True)
-        (tmp_path / stage / "model" / "config.json").write_text("{}")
+        make_model(tmp_path / stage / "model")
     return tmp_path
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from endpoint import MODEL, good, serving
-from factories import make_sample
+from factories import make_model, make_sample
 
 from gr_vl import cli
 from gr_vl.data import io
@@ -46,8 +46,7 @@ def run(tmp_path_factory):
     for name in ("data/train", "data/validation", "data/test", "mine/hard", "concat/train"):
         io.write(folder / f"{name}.parquet", rows)
     for stage in ("base", "sft"):
-        (folder / stage / "model").mkdir(parents=True)
-        (folder / stage / "model" / "config.json").write_text("{}")
+        make_model(folder / stage / "model")
     return folder
 
 

@@ -7,7 +7,7 @@ import mixtures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import make_png, make_sample
+from factories import make_model, make_png, make_sample
 from typer.testing import CliRunner
 
 from gr_vl.cli import app
@@ -15,7 +15,7 @@ from gr_vl.data import images, io, measured
 from gr_vl.data.build import workers
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.build.validate import Finding, Report, validate
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import DataError
 from gr_vl.stages import lengths
 
 
@@ -139,8 +139,11 @@ def test_a_file_that_is_no_corpus_is_named(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no tokenizer_config"):
-        checked(write_rows(tmp_path / "c.parquet", {}), model=tmp_path)
+    model = make_model(tmp_path / "model")
+    (model / "model.safetensors").unlink()  # weights are not asked for
+    (model / "tokenizer_config.json").unlink()
+    with pytest.raises(DataError, match=r"tokenizer_config\.json is missing"):
+        checked(write_rows(tmp_path / "c.parquet", {}), model=model)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`gr-vl eval --endpoint` against a real HTTP server on loopback."""
 
 import json
+import math
 
 import pytest
 from endpoint import Say, serving, text_of
@@ -176,6 +177,10 @@ def test_what_was_left_out_is_said(given, words):
     [
         pytest.param({"url": "localhost:8000"}, "--endpoint localhost:8000: no address", id="no scheme"),
         pytest.param({"concurrency": 0}, "--concurrency 0: must be above 0", id="nobody at work"),
+        pytest.param({"max_tokens": -1}, "--max-tokens -1: must be above 0", id="fewer than no tokens"),
+        pytest.param({"tries": 0}, "--tries 0: must be above 0", id="never asked"),
+        pytest.param({"timeout": math.nan}, "--timeout nan: must be above 0, and finite", id="no time"),
+        pytest.param({"timeout": math.inf}, "--timeout inf: must be above 0, and finite", id="a wait without end"),
         pytest.param({"api_key_env": "NO_SUCH_KEY"}, "--api-key-env NO_SUCH_KEY: not set", id="no key"),
     ],
 )

@@ -1,6 +1,7 @@
 """`gr-vl moderate`, `serve` and `export` refuse a caller's mistake in one line, at once, without torch."""
 
 import pytest
+from factories import make_model
 from test_cli import SECONDS, gr_vl
 
 from gr_vl import cli
@@ -34,7 +35,7 @@ def test_a_mistake_names_what_is_wrong(arguments, words):
 
 
 def test_a_policy_for_a_guard_of_fixed_rules_is_refused_before_it_is_loaded(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    make_model(tmp_path)
     (tmp_path / "policy.txt").write_text("U1: talk of zorbals\n")
     given = ("--model", str(tmp_path), "--text", "a", "--policy", str(tmp_path / "policy.txt"))
     with pytest.raises(GuardError, match="policy: this guard judges by its own rules"):

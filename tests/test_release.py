@@ -13,7 +13,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from gr_vl.errors import ConfigError, DataError, StageError  # noqa: E402
-from gr_vl.guard.folder import dialect_of, stored_dtype  # noqa: E402
+from gr_vl.guard.folder import dialect_of  # noqa: E402
+from gr_vl.model_files import stored_dtype  # noqa: E402
 from gr_vl.release.probes import prompt_ids  # noqa: E402
 from gr_vl.release.source import Source  # noqa: E402
 from gr_vl.release.write import release  # noqa: E402

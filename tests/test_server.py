@@ -1,7 +1,9 @@
 """The server as the official client meets it, over a real socket, with a real model."""
 
 import base64
+import http.client
 import json
+import math
 import shutil
 import sys
 import threading
@@ -194,6 +196,165 @@ def test_callers_need_the_key_and_health_does_not(tiny, monkeypatch):
             client_of(url, "another").moderations.create(input="a")
         assert client_of(url, "a-key").moderations.create(input="a", extra_body=NO_THINK).results
         assert json.loads(read(f"{url}/health"))["status"] == "ok"
+
+
+def asked(url, path="/v1/models", method="GET", *headers):
+    """Status, headers and body of a request with these headers, given as pairs; a name may come twice."""
+    link = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    link.putrequest(method, path)
+    for name, value in headers:
+        link.putheader(name, value)
+    link.endheaders()
+    answer = link.getresponse()
+    return answer.status, answer.headers, answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def locked(tiny):
+    """The address of a server whose callers need the key `a-key`, with a line break behind it in the variable."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A_KEY_OF_THESE_TESTS", "a-key\n")
+        with served(tiny, api_key_env="A_KEY_OF_THESE_TESTS") as (url, _):
+            yield url
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        pytest.param(200, [("authorization", "Bearer a-key")], id="as it is written"),
+        pytest.param(200, [("Authorization", "bearer a-key")], id="small letters"),
+        pytest.param(200, [("AUTHORIZATION", "BEARER  a-key ")], id="capitals and spaces"),
+        pytest.param(200, [("authorization", "Bearer\ta-key")], id="a tab"),
+        pytest.param(401, [], id="nothing"),
+        pytest.param(401, [("authorization", "a-key")], id="the key alone"),
+        pytest.param(401, [("authorization", "Bearer")], id="the scheme alone"),
+        pytest.param(401, [("authorization", "Bearera-key")], id="no space"),
+        pytest.param(401, [("authorization", "Bearer a-key a-key")], id="the key twice"),
+        pytest.param(401, [("authorization", "Basic YTphLWtleQ==")], id="another scheme"),
+        pytest.param(401, [("authorization", "Bearer a-key")] * 2, id="the header twice"),
+        pytest.param(401, [("api-key", "a-key")], id="Azure's header"),
+    ],
+)
+def test_the_scheme_of_the_key_has_no_case_and_is_needed(locked, status, headers):
+    found, sent, body = asked(locked, "/v1/models", "GET", *headers)
+    assert found == status
+    if status == 401:
+        assert sent["www-authenticate"] == "Bearer"
+        assert json.loads(body)["error"]["type"] == "invalid_request_error"
+
+
+def test_a_model_is_found_by_its_name_and_no_other(client, service, tiny):
+    assert client.models.retrieve(tiny.name).to_dict() == client.models.list().data[0].to_dict()
+    for name in ("other", "Qwen/Qwen2.5-VL-3B-Instruct", f"{tiny.name}/", f"../{tiny.name}", "\U0001f600"):
+        with pytest.raises(openai.NotFoundError) as refused:
+            client.models.retrieve(name)
+        assert refused.value.code == "model_not_found"
+        assert "does not exist" in refused.value.body["message"]
+    assert asked(service, f"/v1/models/%{ord(tiny.name[0]):x}{tiny.name[1:]}")[0] == 200
+    assert asked(service, "/v1/models/")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/v1/models"])
+def test_head_is_get_without_a_body(service, path):
+    status, headers, body = asked(service, path, "HEAD")
+    assert (status, body) == (200, "")
+    assert headers["content-type"] == asked(service, path)[1]["content-type"]
+
+
+def test_head_tells_nobody_without_a_key_anything_but_the_health(locked):
+    assert [asked(locked, path, "HEAD")[0] for path in ("/health", "/v1/models", "/metrics")] == [200, 401, 401]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("OPTIONS", "/v1/moderations", {"POST"}),
+        ("OPTIONS", "/v1/chat/completions", {"POST"}),
+        ("OPTIONS", "/v1/models", {"GET", "HEAD"}),
+        ("OPTIONS", "/health", {"GET", "HEAD"}),
+        ("DELETE", "/health", {"GET", "HEAD"}),
+    ],
+)
+def test_another_method_is_told_which_there_are(locked, method, path, allowed):
+    headers = [("origin", "http://x"), ("access-control-request-method", "POST")]
+    status, sent, body = asked(locked, path, method, *headers)
+    assert (status, set(sent["allow"].split(", "))) == (405, allowed)
+    assert json.loads(body)["error"]["message"]
+    assert "access-control-allow-origin" not in sent
+
+
+CUT = "caf\ufffd"
+RAW = {
+    "half a character": b"caf\\ud83d",
+    "its other half": b"caf\\uDE00",
+    "half a character as bytes": b"caf\xed\xa0\xbd",
+}
+
+
+def scores_of(service, path, body):
+    request = http.client.HTTPConnection(service.removeprefix("http://"), timeout=60)
+    request.request("POST", path, body)
+    answer = request.getresponse()
+    found = json.loads(answer.read())
+    assert answer.status == 200, found
+    return found["results"][0]["category_scores"] if "results" in found else found["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("cut", RAW.values(), ids=RAW.keys())
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"input": CUT}, id="a text"),
+        pytest.param({"input": [{"type": "text", "text": CUT}, PART]}, id="a part"),
+        pytest.param({"input": "a", "response": CUT}, id="a response"),
+        pytest.param({"input": "a", "user": CUT, CUT: {CUT: [CUT]}}, id="what is not read"),
+        pytest.param({"messages": [{"role": "user", "content": CUT}]}, id="a message"),
+        pytest.param(
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": CUT}]},
+                          {"role": "assistant", "content": CUT}]}, id="parts and a reply"
+        ),
+    ],
+)  # fmt: skip
+def test_a_text_that_was_cut_inside_a_character_is_judged(service, body, cut):
+    path = "/v1/moderations" if "input" in body else "/v1/chat/completions"
+    whole = json.dumps(body | NO_THINK, ensure_ascii=False).encode()
+    sent = whole.replace("\ufffd".encode(), cut.removeprefix(b"caf"))
+    assert scores_of(service, path, sent) == pytest.approx(scores_of(service, path, whole), abs=1e-5)
+
+
+def test_a_byte_order_mark_and_a_nul_are_no_reason_to_refuse(client, service):
+    scores = scores_of(service, "/v1/moderations", b'\xef\xbb\xbf{"input": "a", "think": false}')
+    assert scores == scores_of(service, "/v1/moderations", b'{"input": "a", "think": false}')
+    assert client.moderations.create(input="a\0b", extra_body=NO_THINK).results
+
+
+def test_a_url_cut_inside_a_character_is_refused_in_words(client):
+    for url in ("data:image/png;base64,\ufffd", "data:image/\ufffd"):
+        parts = [{"type": "image_url", "image_url": {"url": url}}]
+        with pytest.raises(openai.BadRequestError, match="image_url"):
+            client.moderations.create(input=parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({"timeout": math.nan}, "--timeout nan: must be above 0, and finite", id="no time"),
+        pytest.param({"timeout": math.inf}, "--timeout inf", id="time without end"),
+        pytest.param({"timeout": -1}, "--timeout -1: must be above 0", id="less than no time"),
+        pytest.param({"max_body_mb": math.nan}, "--max-body-mb nan", id="bodies of no size"),
+        pytest.param({"max_body_mb": 1e-6}, "--max-body-mb 1e-06: must be 0.001 to 256", id="bodies of a byte"),
+        pytest.param({"max_body_mb": 257}, "--max-body-mb 257: must be 0.001 to 256", id="bodies over all of them"),
+        pytest.param({"queue": 0}, "--queue 0: must be above 0", id="no queue"),
+        pytest.param({"batch_size": -3}, "--batch-size -3: must be above 0", id="batches of less than nothing"),
+        pytest.param({"max_tokens": 0}, "--max-tokens 0: must be above 0", id="answers of nothing"),
+        pytest.param({"grace": -1}, "--grace -1: must be at least 0", id="no grace"),
+        pytest.param({"port": -1}, "--port=-1: must be 0 to 65535", id="no port"),
+    ],
+)
+def test_a_limit_that_cannot_be_met_is_refused_at_the_start(tiny, settings, words):
+    with pytest.raises(ConfigError) as refused:
+        Settings(model=tiny, **settings)
+    assert words in str(refused.value)
 
 
 def test_who_can_be_reached_by_others_needs_a_key(tiny, monkeypatch):

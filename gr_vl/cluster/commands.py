@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from gr_vl import limits
 from gr_vl.cluster import address
 from gr_vl.cluster.job import Asks, Job, plan
 from gr_vl.errors import ConfigError
@@ -60,6 +61,9 @@ def submit(
     upload_limit: Annotated[float, typer.Option(help="Megabytes that may travel with the job.")] = 50,
 ) -> None:
     """Run a stage, or the pipeline, as a Ray job: checked here first and followed to its end. Submit again to go on."""
+    given = {"--cpus": cpus, "--gpus": gpus, "--retries": retries, "--preemptions": preemptions}
+    for name, value in (given | {"--upload-limit": upload_limit}).items():
+        limits.above(name, value, reached=True)
     job = plan(stage, recipe, overrides or [], Asks(cpus, gpus, _custom(resource or [])), Path.cwd())
     if dry_run:
         typer.echo(job.shell(to or os.environ.get("RAY_ADDRESS", "http://HOST:8265")))
@@ -241,9 +245,12 @@ def _need_ray() -> None:
 
 def _custom(items: list[str]) -> dict[str, float]:
     try:
-        return {name: float(amount) for name, _, amount in (item.partition("=") for item in items)}
+        found = {name: float(amount) for name, _, amount in (item.partition("=") for item in items)}
     except ValueError:
         raise ConfigError(f"--resource {' '.join(items)}: must have the form NAME=NUMBER, for example disk=1") from None
+    for name, amount in found.items():
+        limits.above(f"--resource {name}", amount, reached=True)
+    return found
 
 
 def _write(text: str) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
+from gr_vl import limits
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, StageError
 from gr_vl.evaluation import adapters, peers
@@ -49,9 +50,8 @@ class Endpoint:
         address = urlsplit(self.url)
         if address.scheme not in ("http", "https") or not address.hostname or address.password:
             raise ConfigError(f"--endpoint {self.url}: no address; write one such as http://localhost:8000/v1")
-        for name in ("max_tokens", "concurrency", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        for name in ("max_tokens", "concurrency", "timeout", "tries"):
+            limits.above(f"--{name.replace('_', '-')}", getattr(self, name))
         if not os.environ.get(self.api_key_env, "").strip():
             raise ConfigError(
                 f"--api-key-env {self.api_key_env}: not set; export the key, or any word for a server that wants none"

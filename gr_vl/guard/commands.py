@@ -53,14 +53,15 @@ def moderate(
 
 
 def _guard(model: Path, dialect: str | None, max_tokens: int, rules: str | None) -> Any:
-    from gr_vl import dialects
+    from gr_vl import dialects, limits, model_files
     from gr_vl.guard import folder
     from gr_vl.guard.moderation import check_policy
 
-    grammar = dialects.get(dialect or folder.dialect_of(folder.check(model)))
+    limits.count("--max-tokens", max_tokens)
+    _needs("torch", "transformers", extra="serve")
+    grammar = dialects.get(dialect or folder.dialect_of(model_files.check(model)))
     if rules is not None:
         check_policy(grammar)
-    _needs("torch", "transformers", extra="serve")
     _quiet()
     from gr_vl.guard.model import Guard
 
@@ -124,13 +125,13 @@ def serve(
     grace: Annotated[int, typer.Option(help="Seconds for running requests after SIGTERM.")] = 30,
 ) -> None:
     """Serve /v1/moderations and /v1/chat/completions, with /health and /metrics. SIGTERM finishes what runs."""
-    from gr_vl.guard import folder
+    from gr_vl import model_files
     from gr_vl.server.settings import Settings
 
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given, image_hosts=tuple(image_host or ()))
-    folder.check(model)
     _needs("fastapi", "uvicorn", "prometheus_client", "openai", "torch", "transformers", extra="serve")
+    model_files.check(model, weights=backend_url is None)
     _quiet()
     from gr_vl.server import run
 
@@ -146,10 +147,10 @@ def export(
     """Write a model folder that other servers take as it is: the guard's instruction is in its chat template."""
     from gr_vl.release.source import Source
 
+    _needs("torch", "transformers", extra="serve")
     found = Source.find(source, stage, dialect)
     if out.exists():
         raise ConfigError(f"{out}: is there already; name a new folder")
-    _needs("torch", "transformers", extra="serve")
     _quiet()
     from gr_vl.release.write import release
 

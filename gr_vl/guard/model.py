@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gr_vl import dialects, models
+from gr_vl import limits, model_files, models
 from gr_vl.data import images as image_files
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import Batcher
 from gr_vl.guard.judge import Judge
-from gr_vl.guard.moderation import Exchange, Moderation, Outcome, Question, joined, questions
+from gr_vl.guard.moderation import Exchange, Moderation, Outcome, Question, check_room, joined, questions
+from gr_vl.image_pixels import ImagePixels
 from gr_vl.schema import Sample, Task
 
 Picture = bytes | Image.Image | str | Path
@@ -43,23 +44,24 @@ class Guard:
         max_tokens: int = 1024,
         batch_size: int = 16,
         image_root: str | Path | None = None,
-        image_pixels: models.ImagePixels = models.ImagePixels(),  # noqa: B008 (frozen)
+        image_pixels: ImagePixels = ImagePixels(),  # noqa: B008 (frozen)
     ) -> "Guard":
-        """Load a model folder. Raises DataError when there is none, ConfigError when the dialect is unknown.
+        """Load a model folder. DataError when it is not whole, ConfigError for an unknown dialect or impossible limit.
 
         `device` is cuda where there is one; `dtype` is float32 on CPU and the stored one elsewhere; `dialect` is what
         the folder or its run says. An answer has at most `max_tokens` tokens. Images given as paths are read below
         `image_root` and nowhere else; without a root, paths are refused. Images are scaled into the bounds that the
         folder was trained with, unless `image_pixels` says otherwise.
         """
-        path = folders.check(Path(folder))
-        grammar = dialects.get(dialect or folders.dialect_of(path))
+        limits.count("batch_size", batch_size)
+        path = model_files.check(Path(folder))
+        encoder = Encoder.load(path, dialect or folders.dialect_of(path), pixels=image_pixels)
+        check_room(encoder, max_tokens, model_files.positions(path))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or ("float32" if device == "cpu" else folders.stored_dtype(path))
-        model = models.load(path, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
-        encoder = Encoder(models.processor(path, image_pixels, local_files_only=True), grammar)
+        dtype = dtype or ("float32" if device == "cpu" else model_files.stored_dtype(path))
+        model = models.load_guard(path, encoder, dtype)
         root = None if image_root is None else Path(image_root)
-        return cls(Judge(model.to(device).eval(), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)
+        return cls(Judge(model.to(device), encoder, max_tokens), encoder, batch_size=batch_size, image_root=root)
 
     def moderate(
         self,

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gr_vl import limits
 from gr_vl.data import images
 from gr_vl.dialects import Dialect
-from gr_vl.errors import DataError
+from gr_vl.encoding import Encoder
+from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 MAX_IMAGES = 16
@@ -80,6 +82,20 @@ def check_policy(dialect: Dialect) -> None:
     """DataError when guards of this dialect judge by rules of their own."""
     if not dialect.takes_policy:
         raise DataError("policy: this guard judges by its own rules; leave it out, or take a guard of dialect rsafe")
+
+
+def check_room(encoder: Encoder, max_tokens: int, positions: int | None) -> None:
+    """ConfigError when an answer of `max_tokens` leaves no room for any exchange in the model's positions."""
+    limits.count("max_tokens", max_tokens)
+    if positions is None:
+        return
+    shortest = max(len(encoder.prompt(one.sample).ids) for one in questions(encoder.dialect, Exchange("a")))
+    if max_tokens > (room := positions - shortest):
+        fix = f"use at most {room:,}" if room > 0 else "take another model"
+        raise ConfigError(
+            f"max_tokens={max_tokens} (--max-tokens): of the model's {positions:,} positions the shortest prompt takes "
+            f"{shortest:,}; {fix}"
+        )
 
 
 @dataclass(frozen=True)

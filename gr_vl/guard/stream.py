@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gr_vl.data import images, tables
-from gr_vl.data.text import parse_json
+from gr_vl.data.text import parse_request
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Exchange, Outcome, image_of_data_url
 
@@ -63,7 +63,7 @@ def _object(line: str | bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE:
         raise DataError(f"line: more than {MAX_LINE:,} bytes; split it")
     try:
-        row = parse_json(line)
+        row = parse_request(line)
     except ValueError as error:
         raise DataError(f"line: no JSON ({type(error).__name__}); write one object a line") from None
     if not isinstance(row, dict):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gr_vl import dialects
+from gr_vl import dialects, model_files
 from gr_vl.guard import folder as folders
 
 
@@ -20,8 +20,8 @@ class Source:
     def find(cls, path: Path, stage: str, dialect: str | None) -> "Source":
         """A run's model of that stage, or a model folder. DataError when there is none, ConfigError for a dialect."""
         model = path / stage / "model" if (path / "run.json").is_file() else path
-        folders.check(model)
-        folders.stored_dtype(model)
+        model_files.check(model)
+        model_files.stored_dtype(model)
         name = dialect or folders.dialect_of(model)
         dialects.get(name)
         run = model.resolve().parent.parent

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from gr_vl import dialects, models
+from gr_vl import model_files, models
 from gr_vl.encoding import Encoder
 from gr_vl.errors import StageError
 from gr_vl.guard import folder as folders
@@ -28,7 +28,7 @@ def release(source: Source, out: Path) -> float:
 
     Raises StageError when the reloaded folder renders another prompt or differs by more than `TOLERANCE`.
     """
-    dtype = folders.stored_dtype(source.model)
+    dtype = model_files.stored_dtype(source.model)
     model, encoder = _load(source.model, source.dialect, dtype)
     samples = probes(source, encoder)
     expected = answer_log_probs(model, encoder, samples)
@@ -64,8 +64,8 @@ def compare(
 
 
 def _load(folder: Path, dialect: str, dtype: str) -> tuple[Any, Encoder]:
-    model = models.load(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True)
-    return model.eval(), Encoder(models.processor(folder, local_files_only=True), dialects.get(dialect))
+    encoder = Encoder.load(folder, dialect)
+    return models.load_guard(folder, encoder, dtype), encoder
 
 
 def _write(model: Any, encoder: Encoder, source: Source, out: Path) -> None:

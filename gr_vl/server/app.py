@@ -29,10 +29,11 @@ class Service:
     def __init__(self, backend: Backend, settings: Settings, metrics: Metrics) -> None:
         self.backend, self._settings, self._metrics = backend, settings, metrics
         self.pictures, self.name = Pictures(settings.image_hosts), settings.model.resolve().name
+        self._card = {"id": self.name, "object": "model", "created": 0, "owned_by": "gr_vl"}
 
     async def moderations(self, request: Request) -> JSONResponse:
         """POST /v1/moderations."""
-        body = ModerationBody.model_validate_json(await request.body())
+        body = ModerationBody.read(await request.body())
         messages = body.messages()
         if len(messages) > self._settings.max_items:
             raise DataError(f"input: {len(messages)} texts exceed the limit of {self._settings.max_items}; send fewer")
@@ -44,7 +45,7 @@ class Service:
 
     async def chat(self, request: Request) -> JSONResponse:
         """POST /v1/chat/completions: what the guard writes about an exchange, in its own dialect."""
-        body = ChatBody.model_validate_json(await request.body())
+        body = ChatBody.read(await request.body())
         body.check_length(self._settings.max_tokens)
         parts, response = body.exchange()
         [judged] = await self._judge([await self._exchange(parts, response, body)])
@@ -65,8 +66,14 @@ class Service:
 
     async def models(self) -> JSONResponse:
         """GET /v1/models."""
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "gr_vl"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": [self._card]})
+
+    async def model(self, name: str) -> JSONResponse:
+        """GET /v1/models/NAME, whatever the name holds; 404 for all but the guard's own."""
+        if name != self.name:
+            words = f"the model {name[:80]!r} does not exist; this server has {self.name!r}"
+            return refuse(404, words, param="model", code="model_not_found")
+        return JSONResponse(self._card)
 
     async def health(self) -> JSONResponse:
         """GET /health: that the server can judge, or 503 and why it cannot."""
@@ -110,8 +117,9 @@ def create_app(backend: Backend, settings: Settings) -> FastAPI:
     app = FastAPI(lifespan=life, openapi_url=None, redirect_slashes=False)
     app.add_api_route("/v1/moderations", service.moderations, methods=["POST"])
     app.add_api_route("/v1/chat/completions", service.chat, methods=["POST"])
-    for path, answer in (("/v1/models", service.models), ("/health", service.health), ("/metrics", service.metrics)):
-        app.add_api_route(path, answer, methods=["GET"], response_model=None)
+    routes: dict[str, Callable[..., Any]] = {"/v1/models": service.models, "/v1/models/{name:path}": service.model}
+    for path, answer in (routes | {"/health": service.health, "/metrics": service.metrics}).items():
+        app.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None)
     for kind, handler in _HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_middleware(Gate, settings=settings, metrics=metrics)

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import openai
 
-from gr_vl import dialects
+from gr_vl import model_files
 from gr_vl.data import images
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
 from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import DEAD, Batcher, BusyError
-from gr_vl.guard.moderation import Exchange, Moderation, Question, Written, joined, judged, questions
+from gr_vl.guard.moderation import Exchange, Moderation, Question, Written, check_room, joined, judged, questions
 from gr_vl.guard.scoring import Place, PlacesByTasks, normalised
 from gr_vl.schema import ParseFailure, Task
 from gr_vl.server.settings import Settings
@@ -89,12 +89,12 @@ class Remote:
     """
 
     def __init__(self, settings: Settings) -> None:
-        from gr_vl import models
-
         self._name = settings.backend_model or str(settings.model)
         self._max_tokens, self._limit = settings.max_tokens, settings.queue
-        self._dialect = dialects.get(folders.dialect_of(folders.check(settings.model)))
-        self._encoder = Encoder(models.processor(settings.model, local_files_only=True), self._dialect)
+        model = model_files.check(settings.model, weights=False)
+        self._encoder = Encoder.load(model, folders.dialect_of(model))
+        self._dialect = self._encoder.dialect
+        check_room(self._encoder, settings.max_tokens, model_files.positions(model))
         self._places = PlacesByTasks(self._encoder.tokenizer, self._dialect)
         key = os.environ.get(settings.backend_key_env) or "none"
         self._client = openai.AsyncOpenAI(

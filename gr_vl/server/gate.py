@@ -28,10 +28,17 @@ class Refusal(Exception):
         self.status, self.words, self.headers, self.drain = status, words, headers or {}, drain
 
 
-def refuse(status: int, words: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def refuse(
+    status: int,
+    words: str,
+    headers: dict[str, str] | None = None,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+) -> JSONResponse:
     """An error as OpenAI's clients read it."""
     kind = "invalid_request_error" if status < 500 and status != 429 else "server_error"
-    error = {"message": words, "type": kind, "param": None, "code": None}
+    error = {"message": words, "type": kind, "param": param, "code": code}
     return JSONResponse({"error": error}, status, headers=headers)
 
 
@@ -87,16 +94,24 @@ class Gate:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
             raise Refusal(431, f"the headers exceed {MAX_HEAD:,} bytes")
-        key = self._settings.api_key
-        given = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-        if key and scope["path"] != "/health" and not hmac.compare_digest(given, key.encode()):
-            raise Refusal(401, "the API key is missing or wrong; send it as Authorization: Bearer KEY")
+        if not self._may(scope):
+            words = "the API key is missing or wrong; send it once, as Authorization: Bearer KEY"
+            raise Refusal(401, words, {"www-authenticate": "Bearer"})
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise Refusal(415, "compressed bodies are not read; send it as it is")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length[:20]) > self._limit:
             far = not length.isdigit() or int(length[:20]) > DRAIN * self._limit
             raise Refusal(413, f"the body exceeds {self._limit:,} bytes", drain=not far)
+
+    def _may(self, scope: Scope) -> bool:
+        """Whether the caller brings the key, once. No endpoint answers OPTIONS, which browsers send without one."""
+        key = self._settings.api_key
+        if not key or scope["path"] == "/health" or scope["method"] == "OPTIONS":
+            return True
+        sent = [value.split(None, 1) for name, value in scope["headers"] if name == b"authorization"]
+        scheme, given = sent[0] if len(sent) == 1 and len(sent[0]) == 2 else (b"", b"")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), key.encode())
 
     async def _read(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         more = True

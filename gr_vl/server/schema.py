@@ -1,15 +1,26 @@
 """Bodies as OpenAI defines them, as far as a guard has use for them, and what they ask of it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gr_vl.data.text import parse_request
 from gr_vl.errors import DataError
 
 
 class _Body(BaseModel):
     # Clients send more than we use: a model's name, a user's. What changes the answer is a field here.
     model_config = ConfigDict(extra="ignore", strict=True)
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """The body of a request. Raises DataError when it is no JSON, ValidationError when it is not this JSON."""
+        try:
+            return cls.model_validate(parse_request(body))
+        except ValidationError:  # a ValueError too
+            raise
+        except ValueError as error:
+            raise DataError(f"body: no JSON ({str(error)[:100]}); send one object, in UTF-8") from None
 
 
 class TextPart(_Body):

@@ -5,7 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gr_vl import limits
 from gr_vl.errors import ConfigError
+
+SMALLEST = 0.001
+"""MiB: a body with a short text in it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         sizes = ("max_body_mb", "max_total_mb", "max_connections", "max_items", "queue", "batch_size", "max_tokens")
-        for name in (*sizes, "timeout"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"--{name.replace('_', '-')}={getattr(self, name)}: must be positive")
+        for name in (*sizes, "timeout", "grace"):
+            limits.above(f"--{name.replace('_', '-')}", getattr(self, name), reached=name == "grace")
+        if not SMALLEST <= self.max_body_mb <= self.max_total_mb:
+            rule = f"must be {SMALLEST:g} to {self.max_total_mb:g}, which all bodies together may have"
+            raise ConfigError(f"--max-body-mb {self.max_body_mb:g}: {rule}")
         if self.max_items > self.queue:
             raise ConfigError(f"--max-items={self.max_items}: must fit into --queue={self.queue}; raise that one")
         if not 0 <= self.port < 65536:
@@ -55,8 +61,8 @@ class Settings:
 
     @property
     def api_key(self) -> str:
-        """The key, or an empty string."""
-        return os.environ.get(self.api_key_env, "")
+        """The key, without white space around it, which no header can carry; or an empty string."""
+        return os.environ.get(self.api_key_env, "").strip()
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -17,7 +16,7 @@ from gr_vl.stages.lengths import MAX_SHARE
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder; the counts hold its margin on the held-out pairs."""
     folder = Path(config.trainer.default_local_dir).parent
-    encoder = Encoder(processing.prepare(config, config.model, folder), dialects.get(config.gr_vl.dialect))
+    encoder = processing.prepare(config, config.model, folder)
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")
     config.data.val_files = _held_out(config, encoder, folder)

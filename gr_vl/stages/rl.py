@@ -5,16 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
-from gr_vl.encoding import Encoder
 from gr_vl.stages import lengths, processing, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
     folder = Path(config.trainer.default_local_dir).parent
-    processor = processing.prepare(config, config.actor_rollout_ref.model, folder)
-    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
+    encoder = processing.prepare(config, config.actor_rollout_ref.model, folder)
     kept = lengths.fit(
         Path(config.data.train_files),
         folder / "train",

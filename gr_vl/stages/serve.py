@@ -5,8 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects, jobs, watchdog
-from gr_vl.encoding import Encoder
+from gr_vl import jobs, watchdog
 from gr_vl.generation import Generator, Request
 from gr_vl.stages import lengths, processing
 
@@ -17,8 +16,7 @@ RELOADING = "transformers"
 def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths.Kept]:
     """Start Ray and the rollout servers of a composed configuration, watched over."""
     settings, rollout = config.gr_vl.generation, config.actor_rollout_ref.rollout
-    processor = processing.prepare(config, config.actor_rollout_ref.model, folder)
-    encoder = Encoder(processor, dialects.get(config.gr_vl.dialect))
+    encoder = processing.prepare(config, config.actor_rollout_ref.model, folder)
     key = "actor_rollout_ref.rollout.prompt_length"
     kept = lengths.fit(Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False)
     pulse = folder.absolute() / "pulse"

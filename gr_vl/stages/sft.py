@@ -6,15 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
-from gr_vl.encoding import Encoder
 from gr_vl.stages import lengths, processing, training
 
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder."""
     folder = Path(config.trainer.default_local_dir).parent
-    encoder = Encoder(processing.prepare(config, config.model, folder), dialects.get(config.gr_vl.dialect))
+    encoder = processing.prepare(config, config.model, folder)
     fit = partial(lengths.fit, encoder=encoder, limit=config.data.max_length, key="data.max_length", targets=True)
     train = fit(Path(config.data.train_files), folder / "train", least=config.data.train_batch_size)
     validation = fit(Path(config.data.val_files), folder / "validation", least=config.data.train_batch_size)

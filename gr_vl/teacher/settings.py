@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from gr_vl import limits
 from gr_vl.errors import ConfigError
 
 
@@ -41,14 +42,10 @@ class Settings:
     """US dollars per million reply tokens."""
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "max_tokens", "attempts", "tries", "timeout", "budget_tokens", "budget_usd"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{_option(name)} {value}: must be above 0")
-        for name in ("price_in", "price_out"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ConfigError(f"{_option(name)} {value}: must not be negative")
+        positive = ("concurrency", "max_tokens", "attempts", "tries", "timeout", "budget_tokens", "budget_usd")
+        for name in (*positive, "backoff", "price_in", "price_out"):
+            if (value := getattr(self, name)) is not None:
+                limits.above(_option(name), value, reached=name not in positive)
         if (self.price_in is None) != (self.price_out is None):
             raise ConfigError("--price-in and --price-out: give both or neither, in US dollars per million tokens")
         if self.budget_usd is not None and self.price_in is None:

@@ -56,10 +56,11 @@ def validate(
     workers: Workers = 2,
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
-    from gr_vl import dialects, display
+    from gr_vl import dialects, display, limits
     from gr_vl.data.build import validate as validation
 
     dialects.get(dialect)
+    limits.finite({"--max-bad-share": max_bad_share})
     console, report = _console(), validation.Report()
     steps = validation.validate(path, report, model=tokenizer, dialect=dialect, processes=workers)
     display.follow("validate", _states(steps, path), console)

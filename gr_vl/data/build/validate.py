@@ -9,10 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from gr_vl import model_files
 from gr_vl.data import arrow, io, measured
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
-from gr_vl.errors import Broken, ConfigError, DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Sample
 
 BATCH = 64
@@ -78,10 +79,10 @@ def validate(
     """Check every row of `path` into `report`; yields the number checked so far.
 
     With the folder of a model, every usable row is measured as its processor would, into `measured.path_of(path)`.
-    Raises DataError when the file is no corpus or cannot be read on, ConfigError when the model has no processor.
+    Raises DataError when the file is no corpus or cannot be read on, or when the model has no tokenizer or processor.
     """
-    if model is not None and not (model / "tokenizer_config.json").is_file():
-        raise ConfigError(f"--tokenizer {model}: no tokenizer_config.json there; give the folder of a model")
+    if model is not None:
+        model_files.check(model, weights=False)
     ids: set[str] = set()
     contents: set[bytes] = set()
     known = []
@@ -116,10 +117,9 @@ def check(job: Job) -> list[Checked]:
 @lru_cache
 def encoder(model: Path, dialect: str) -> Any:
     """The encoder of a model folder, once a process."""
-    from gr_vl import dialects, models
     from gr_vl.encoding import Encoder
 
-    return Encoder(models.processor(model), dialects.get(dialect))
+    return Encoder.load(model, dialect)
 
 
 def _check(number: int, row: Mapping[str, Any], job: Job) -> Checked:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gr_vl import dialects, limits, memory, rl_limits
 from gr_vl.augment import concat, mining, pairs, preference
@@ -22,10 +23,14 @@ def check(stage: Stage, *, files: bool = True) -> Facts:
     config = stage.config
     if config.gr_vl.device not in ("cpu", "cuda"):
         raise ConfigError(f"gr_vl.device={config.gr_vl.device!r} is unknown; use one of: cpu, cuda")
-    dialects.get(config.gr_vl.dialect)
-    _pixels(config)
-    limits.finite(leaves(config))
-    facts = _CHECKS[stage.kind](config, files)
+    try:
+        dialects.get(config.gr_vl.dialect)
+        _pixels(config)
+        limits.finite(leaves(config))
+        facts = _CHECKS[stage.kind](config, files)
+    except (KeyError, OmegaConfBaseException) as error:  # a key that ~KEY took away, or a block without what it needs
+        why = str(error).splitlines()[0]
+        raise ConfigError(f"{stage.name}: a setting is missing ({why}); give it a value, or leave out ~KEY") from None
     if stage.kind in _ON_DEVICES and (peak := memory.predict(config)):
         facts["GB of a GPU"] = f"{peak.gpu:.0f} of {memory.GPU_GB:.0f}"
         facts["GB of a host"] = f"{peak.host:.0f}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from gr_vl import compose, display, launch
@@ -47,14 +48,9 @@ STAGES = {
 }
 
 
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else 140, soft_wrap=not terminal)
-
-
 def _run(stage: compose.Stage, console: Console) -> None:
     if launch.is_done(stage):
-        console.print(f"[dim]kept[/]  {stage.name:<8} {stage.folder} (done before)", highlight=False)
+        display.say(console, "kept", "dim", f"  {stage.name:<8} {stage.folder} (done before)")
     else:
         display.follow(stage.name, launch.launch(stage), console)
 
@@ -70,7 +66,7 @@ def _stage_command(kind: str, summary: str) -> None:
 
 
 def _run_one(recipe: str, kind: str, overrides: list[str]) -> None:
-    _run(compose.stage_of_kind(recipe, kind, overrides), _console())
+    _run(compose.stage_of_kind(recipe, kind, overrides), display.console())
 
 
 app.add_typer(data_commands.app, name="data")
@@ -84,7 +80,7 @@ evaluation_commands.register(app, _run_one)
 )
 def pipeline(recipe: Recipe, overrides: Overrides = None) -> None:
     """Every stage of a recipe in order, then the report. STAGE:KEY=VALUE overrides one stage alone."""
-    console, stages = _console(), _pipeline(recipe, overrides or [])
+    console, stages = display.console(), _pipeline(recipe, overrides or [])
     for stage in stages:
         _run(stage, console)
     _report(stages[0].run, console)
@@ -104,14 +100,14 @@ def report(
     for folder in filter(None, (run, other)):
         if not (folder / "run.json").is_file():
             raise GuardError(f"{folder}: no run there (run.json is missing); name the run= folder of a pipeline")
-    _report(run, _console(), other)
+    _report(run, display.console(), other)
 
 
 def _report(run: Path, console: Console, other: Path | None = None) -> None:
     from gr_vl.evaluation.report import write_report, write_summary
 
     summary = write_summary(run)
-    console.print(f"[green]done[/]  report   {write_report(run, other)}  {summary}", highlight=False)
+    display.say(console, "done", "green", f"  report   {write_report(run, other)}  {summary}")
 
 
 @app.command(epilog="Example: gr-vl compare runs/seed1 runs/seed2 runs/seed3")
@@ -131,7 +127,7 @@ def ablate(
     """Run a grid of variants times seeds, what they share once, and compare them. Run again to go on."""
     from gr_vl.ablation import command
 
-    command.ablate(grid, overrides or [], _console(), dry=dry)
+    command.ablate(grid, overrides or [], display.console(), dry=dry)
 
 
 @app.command(epilog="Example: gr-vl check guardreasoner_vl model=7b")
@@ -139,7 +135,7 @@ def check(recipe: Recipe, overrides: Overrides = None) -> None:
     """Compose and validate every stage of a recipe, for every model unless one is named."""
     from gr_vl.inspection import show
 
-    show(recipe, overrides or [], _console())
+    show(recipe, overrides or [], display.console())
 
 
 app.add_typer(reward_commands, name="reward")
@@ -154,14 +150,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
-    except GuardError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+    except (GuardError, OmegaConfBaseException) as error:
+        display.errors().print(f"error: {' '.join(str(error).split())}", style="red")
         sys.exit(2)
     except Preempted as stopped:
-        Console(stderr=True, soft_wrap=True).print(f"stopped: {stopped}", markup=False, highlight=False)
+        display.errors().print(f"stopped: {stopped}")
         sys.exit(Preempted.code)
     except StageError as error:
-        Console(stderr=True, soft_wrap=True).print(f"failed: {error}", style="red", markup=False, highlight=False)
+        display.errors().print(f"failed: {error}", style="red")
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +21,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from gr_vl import overrides as written
 from gr_vl.errors import ConfigError
-
-_SHORT = {"run": "gr_vl.run", "seed": "gr_vl.seed"}
-_RESERVED = ("model", "config", *_SHORT)
 
 
 @dataclass(frozen=True)
@@ -80,23 +79,26 @@ def models(recipe: str, stage: str) -> list[str]:
 
 def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     """Compose one stage. Raises ConfigError, one line, for an unknown key, a wrong type or a broken override."""
-    short, rest = _split(overrides)
+    short, rest = written.split(overrides)
     name = short.get("config", default)
     folder = recipe_folder(recipe)
-    if not (folder / f"{name}.yaml").is_file():
+    if name not in _stages(folder):
         raise ConfigError(f"config={name!r}: {folder.name} has no {name}.yaml; it has: {', '.join(_stages(folder))}")
+    _load(folder / f"{name}.yaml")
     if "model" in short and short["model"] not in models(recipe, name):
         raise ConfigError(
             f"model={short['model']!r} is no overlay of {folder.name}/{name}; use: {', '.join(models(recipe, name))}"
         )
-    picked = [f"{group}={short['model']}" for group in _groups(folder, name)] if "model" in short else []
-    picked += [f"gr_vl.model={short['model']}"] if "model" in short else []
-    common = [f"{_SHORT[key]}={value}" for key, value in short.items() if key in _SHORT]
+    groups = [*_groups(folder, name), "gr_vl.model"] if "model" in short else []
+    picked = [f"{group}={written.quoted(short['model'])}" for group in groups]
     plain_config = _default(folder, name, tuple(picked))
+    common = [f"{written.SHORT[key]}={value}" for key, value in short.items() if key in written.SHORT]
     if not (common or rest):
         return Stage(name, copy.deepcopy(plain_config))
-    config = _compose(folder, name, [*picked, *common, *rest], plain_config)
-    _check_types(plain_config, config, [*common, *rest])
+    before = leaves(plain_config)
+    changes = [written.for_hydra(item, before) for item in (*common, *rest)]
+    config = _compose(folder, name, [*picked, *changes], before)
+    _check_types(before, leaves(config), changes)
     return Stage(name, config)
 
 
@@ -110,7 +112,7 @@ def stage_of_kind(recipe: str, kind: str, overrides: Iterable[str] = ()) -> Stag
 
 def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     """The names of a recipe's stages in order, for one model."""
-    short, _ = _split([item for item in overrides if ":" not in item.split("=", 1)[0]])
+    short, _ = written.split([item for item in overrides if ":" not in item.split("=", 1)[0]])
     config = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
     return list(config.stages)
 
@@ -136,28 +138,25 @@ def by_stage(names: Iterable[str], overrides: Iterable[str]) -> dict[str, list[s
 
 def _groups(folder: Path, name: str) -> list[str]:
     """The stages whose overlays take part: the stage itself and those that it builds on."""
-    defaults = OmegaConf.load(folder / f"{name}.yaml").defaults
+    content = _load(folder / f"{name}.yaml")
+    defaults = content.get("defaults") or []
     parents = [item for item in defaults if isinstance(item, str) and (folder / item).is_dir()]
     own = [name] if (folder / name).is_dir() else []
     return [*(group for parent in parents for group in _groups(folder, parent)), *own]
 
 
+def _load(path: Path) -> DictConfig:
+    try:
+        content = OmegaConf.load(path)
+    except (YAMLError, ValueError, OSError) as error:
+        raise ConfigError(f"{path}: no configuration in YAML ({' '.join(str(error).split())}); correct it") from None
+    if not isinstance(content, DictConfig):
+        raise ConfigError(f"{path}: no configuration in YAML (it holds no keys); correct it")
+    return content
+
+
 def _stages(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in ("common", "pipeline"))
-
-
-def _split(overrides: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    short: dict[str, str] = {}
-    rest: list[str] = []
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals and not item.startswith("~"):
-            raise ConfigError(f"override {item!r} must have the form key=value, for example seed=2")
-        if key in _RESERVED:
-            short[key] = value
-        else:
-            rest.append(item)
-    return short, rest
 
 
 @cache
@@ -166,28 +165,40 @@ def _default(folder: Path, name: str, picked: tuple[str, ...]) -> DictConfig:
     return _compose(folder, name, list(picked))
 
 
-def _compose(folder: Path, name: str, overrides: list[str], known: DictConfig | None = None) -> DictConfig:
+def _compose(folder: Path, name: str, overrides: list[str], known: Mapping[str, Any] | None = None) -> DictConfig:
     spec = importlib.util.find_spec("verl")
-    search = [f"hydra.searchpath=[{Path(spec.origin).parent / 'trainer' / 'config'}]"] if spec and spec.origin else []
+    homes = [str(Path(spec.origin).parent / "trainer" / "config")] if spec and spec.origin else []
+    search = [f"hydra.searchpath=[{','.join(map(written.quoted, homes))}]"]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder), version_base=None):
             config: DictConfig = compose(name, overrides=[*search, *overrides])
         OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
         return config
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(folder, name, str(error), known)) from None
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        given = next((item for item in overrides if "${" in item), None)
+        raise ConfigError(_explain(folder, name, error, known or {}, given)) from None
 
 
-def _explain(folder: Path, name: str, message: str, known: DictConfig | None) -> str:
-    unknown = re.search(r"Could not override '([^']+)'", message)
-    if unknown and known is not None:
-        close = difflib.get_close_matches(unknown[1], list(leaves(known)), n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]}?" if close else "; put + before it to add a key"
-        return f"{unknown[1]}: {folder.name}/{name} has no such key{hint}"
+def _explain(folder: Path, name: str, error: Exception, known: Mapping[str, Any], given: str | None) -> str:
+    message, place = str(error), f"{folder.name}/{name}"
+    if unknown := re.search(r"Could not override '([^']+)'|Could not delete from config. '([^']+)' does not", message):
+        key = unknown[1] or unknown[2]
+        close = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+        added = "; put + before it to add a key" if unknown[1] else ""
+        return f"{key}: {place} has no such key{f'; did you mean {close[0]}?' if close else added}"
+    if there := re.search(r"Could not append to config. An item is already at '([^']+)'", message):
+        return f"+{there[1]}: {place} has this key already; drop the +"
+    cause = error.__cause__ or error
+    if isinstance(cause, OmegaConfBaseException) and (given or cause.full_key):
+        missing = re.search(r"Interpolation key '([^']+)' not found", str(cause))
+        why = f"nothing is called {missing[1]}" if missing else "this one cannot be read"
+        return f"{given or cause.full_key}: {place}: ${{KEY}} is the value of another key, and {why}; name a known key"
+    if error.__cause__ is not None:
+        message = f"{message}: {str(cause).splitlines()[0]}"
     if "sft_trainer_engine" in message or "ppo_trainer" in message:
-        return f"{folder.name}/{name} builds on verl's configuration; install it: pip install 'gr-vl[train]'"
-    return f"{folder.name}/{name}: {' '.join(message.split())}"
+        return f"{place} builds on verl's configuration; install it: pip install 'gr-vl[train]'"
+    return f"{place}: {' '.join(message.split('Config search path')[0].split())}"
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -212,15 +223,21 @@ def leaves(config: Any) -> dict[str, Any]:
     return found
 
 
-def _check_types(default: DictConfig, config: DictConfig, overrides: Iterable[str]) -> None:
-    before, after = leaves(default), leaves(config)
+def _check_types(before: Mapping[str, Any], after: Mapping[str, Any], overrides: Iterable[str]) -> None:
     for item in overrides:
         key = item.split("=", 1)[0].lstrip("+~")
         if key in after and any(name.startswith(f"{key}.") for name in before):
             raise ConfigError(f"{key}={after[key]!r} replaces a whole block; set one of its keys, {key}.NAME=VALUE")
         old, new = before.get(key), after.get(key)
-        if old is None or new is None or old == "???" or type(old) is type(new):
-            continue
+        if new is None and key in written.SHORT.values():
+            raise ConfigError(f"{key}=null: every run has one; give a value like its default {old!r}")
         if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
             continue
-        raise ConfigError(f"{key}={new!r} must be of type {type(old).__name__}, like its default {old!r}")
+        if old is not None and new is not None and old != "???" and type(old) is not type(new):
+            raise ConfigError(f"{key}={new!r} must be of type {type(old).__name__}, like its default {old!r}")
+        if written.is_path(key) and isinstance(new, int | float):
+            raise ConfigError(f"{key}={new!r} must be a path, and this is a number; name a folder or a file")
+        if new == "???":
+            raise ConfigError(f"{key}=???: stands for a value that is missing; give one")
+        if key == written.SHORT["run"] and "${" in str(new):
+            raise ConfigError(f"{key}={new}: a folder with ${{ in its name cannot be referred to; choose another")

@@ -62,7 +62,12 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, model: str | Path, dialect: str, *, template: str | None = None, pixels: ImagePixels = ImagePixels()
+        cls,
+        model: str | Path,
+        dialect: str,
+        *,
+        template: str | None = None,
+        pixels: ImagePixels = ImagePixels(),  # noqa: B008 (frozen)
     ) -> "Encoder":
         """That of a model folder, or of a hub's model; `template` is for those without a chat template of their own.
 

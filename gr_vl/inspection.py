@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from gr_vl import checks, compose, dialects
+from gr_vl import checks, compose, dialects, display
 from gr_vl.clipping import STILL, ClipSchedule
 from gr_vl.schema import Sample
 from rewards import SafetyReward
@@ -72,9 +72,9 @@ def show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> No
     text = f"{name}: clip {clip.kind} {line} {curve[0]:.3f} to {curve[-1]:.3g} in {steps} steps"
     if clip.epsilon_high is not None:
         text += f", upwards {clip.epsilon_high / clip.epsilon:.3g} times as far"
-    console.print(f"{text}; {share:.0%} of them under {STILL}", highlight=False)
+    console.print(f"{text}; {share:.0%} of them under {STILL}")
     if share > MOST:
-        console.print(f"[yellow]warning[/] {name}: {_advice(clip, steps)}", highlight=False)
+        display.say(console, "warning", "yellow", f" {name}: {_advice(clip, steps)}")
 
 
 def _advice(clip: ClipSchedule, steps: int) -> str:

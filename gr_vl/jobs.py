@@ -1,13 +1,36 @@
 """Ray for a stage: join the cluster of RAY_ADDRESS, or start one on this machine, with what every worker needs."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl.errors import ConfigError
+
 PLUGIN = "gr_vl.verl_ext.plugin"
 LOGS = ("VERL_FILE_LOGGER_PATH", "TENSORBOARD_DIR")
 """Where the launcher wants a stage's metrics: a cluster's workers do not have its environment."""
+
+
+RAY_KINDS = ("sft", "mine", "dpo", "rl", "eval")
+"""Kinds of stages that start Ray, or join it."""
+SOCKET = "ray/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
+"""The longest name of a socket of Ray 2.60 below its folder of temporary files; the last number is a process."""
+SOCKET_BYTES = 107
+"""What a Unix socket's path may hold on Linux."""
+
+
+def check_sockets(kind: str) -> None:
+    """Refuse a folder of temporary files below which Ray's sockets would have no room. Raises ConfigError."""
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
+    if kind not in RAY_KINDS or "RAY_ADDRESS" in os.environ or name is None:
+        return
+    folder, most = os.environ[name], SOCKET_BYTES - len(SOCKET) - 1
+    if (length := len(os.fsencode(Path(folder)))) > most:
+        raise ConfigError(
+            f"{name}={folder}: {length} bytes leave no room for Ray's sockets, at most {most} do; set RAY_TMPDIR=/tmp"
+        )
 
 
 def environment(device: str) -> dict[str, str]:
@@ -39,4 +62,12 @@ def start_ray(config: DictConfig, **variables: str) -> None:
         options["include_dashboard"] = False
         if config.gr_vl.device == "cpu":
             options |= {"num_cpus": 16, "num_gpus": config.trainer.n_gpus_per_node, "object_store_memory": 1 << 30}
-    ray.init(**options)
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError) as error:
+        if (address := os.environ.get("RAY_ADDRESS")) is None:
+            raise
+        why = " ".join(str(error).split())
+        raise ConfigError(
+            f"RAY_ADDRESS={address}: no cluster answers ({why}); start it, or unset RAY_ADDRESS"
+        ) from None

@@ -69,6 +69,7 @@ def launch(stage: Stage) -> Iterator[State]:
         raise ConfigError(
             f"RAY_ADDRESS={address} is a dashboard, which takes jobs: use gr-vl submit {stage.kind}, or unset it"
         )
+    jobs.check_sockets(stage.kind)
     facts = checks.check(stage)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)

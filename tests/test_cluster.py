@@ -1,19 +1,24 @@
 """Jobs without a cluster: addresses, uploads, names, what is sent again, and why a job waits."""
 
 import json
+import os
 import shlex
+import socket
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ray")
 
+from gr_vl import compose
 from gr_vl.cluster import address, manifest
 from gr_vl.cluster.explain import Load, shortage
 from gr_vl.cluster.job import Asks, plan
 from gr_vl.cluster.outcome import Budget, Cause, Outcome, judge
-from gr_vl.cluster.upload import measure
+from gr_vl.cluster.upload import EXCLUDES, measure
 from gr_vl.errors import ConfigError, DataError
 
+ROOT = Path(__file__).parent.parent
 TINY = ("model=tiny", "gr_vl.data.train=12")
 
 
@@ -116,6 +121,119 @@ def test_an_upload_over_its_limit_names_the_largest_files(project):
         ConfigError, match=r"--upload-limit 1: .* 2\.00 MB in 6 files, the largest big\.txt \(2\.00 MB\)"
     ):
         measure(project[0], 1)
+
+
+SECRETS = (
+    *(
+        ".env",
+        ".env.local",
+        "prod.env",
+        "id_rsa",
+        "id_ed25519.old",
+        "credentials",
+        "credentials.json",
+        "key.pem",
+        "a.key",
+    ),
+    *(
+        ".huggingface_token",
+        "auth_token",
+        "token",
+        ".netrc",
+        ".git-credentials",
+        ".aws/config",
+        ".ssh/known",
+        "secrets.yaml",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_never_travels_and_the_docs_say_so(project, name):
+    root, travels = project
+    for folder in (root, root / "notes"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    assert {path for path in measure(root, 1).files if not path.startswith(".")} == set(travels)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "id_map.py", "tokens.py", "environment.yaml", "monkey.txt"])
+def test_what_only_sounds_like_a_secret_travels(project, name):
+    (project[0] / name).write_text("x")
+    assert name in measure(project[0], 1).files
+
+
+def test_the_docs_list_every_pattern_that_keeps_a_file_here():
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    assert [pattern for pattern in EXCLUDES if f"`{pattern}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        pytest.param(lambda root: os.mkfifo(root / "pipe"), "pipe': is a named pipe or a device", id="a named pipe"),
+        pytest.param(lambda root: (root / "zero").symlink_to("/dev/zero"), "zero': is a named pipe", id="a device"),
+        pytest.param(
+            lambda root: open(os.fsencode(root) + b"/caf\xe9", "w").close(), r"caf\udce9': has a name", id="no UTF-8"
+        ),
+        pytest.param(
+            lambda root: (root / "loop").symlink_to("."), "loop': is a link to a folder around it", id="a loop"
+        ),
+        pytest.param(
+            lambda root: (root / "notes" / ".gitignore").write_bytes(b"# caf\xe9\n"),
+            "notes/.gitignore: Ray cannot read it",
+            id="an ignore file in Latin-1",
+        ),
+        pytest.param(
+            lambda root: (root / ".rayignore").write_text("!\n"), ".rayignore: Ray cannot read it", id="a lone !"
+        ),
+    ],
+)
+def test_what_ray_cannot_pack_is_refused_in_one_line(project, make, words):
+    make(project[0])
+    with pytest.raises(ConfigError) as caught:
+        measure(project[0], 1)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_sockets_and_links_to_nothing_do_no_harm(project):
+    root, travels = project
+    (root / "gone").symlink_to("nowhere")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(root / "s"))
+        assert set(travels) < set(measure(root, 1).files)
+
+
+@pytest.mark.parametrize("place", ["josé", "exp (1), [v=1] #2", "新 加卷"])
+@pytest.mark.parametrize("kind", ["data", "pipeline"])
+def test_what_is_sent_composes_on_the_other_side_with_the_same_paths(monkeypatch, tmp_path, place, kind):
+    root, there = tmp_path / place / "project", tmp_path / "there"
+    root.mkdir(parents=True)
+    there.mkdir()
+    monkeypatch.chdir(root)
+    given = ["model=tiny", "run=runs/[v1]", "gr_vl.base_model=models/é"]
+    if kind == "data":
+        given = [*given[:2], "gr_vl.data.source=parquet", "gr_vl.data.folder=data/2026"]
+    sent = plan(kind, "guardreasoner_vl", given, Asks(), root).command
+    assert sent[:5] == ("python", "-m", "gr_vl.cli", kind, "guardreasoner_vl")
+    monkeypatch.chdir(there)
+    own = [item for item in sent[5:] if ":" not in item.split("=")[0]]
+    settings = compose.stage("guardreasoner_vl", "data", own).config.gr_vl
+    assert settings.run == f"{root}/runs/[v1]"
+    if kind == "data":
+        assert settings.data.folder == f"{root}/data/2026"
+
+
+def test_the_downloads_that_a_recipe_names_are_sent_as_an_absolute_path_and_hub_names_as_they_are(
+    monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    given = ["model=3b", "run=/shared/runs/3b", "gr_vl.base_model=owner/name"]
+    sent = plan("pipeline", "guardreasoner_vl", given, Asks(), tmp_path).command
+    assert f"data:gr_vl.data.folder={tmp_path}/data/guardreasoner_vl_train" in sent
+    assert "gr_vl.base_model=owner/name" in sent
+    assert sent[-1] == "run=/shared/runs/3b"
 
 
 def test_a_job_is_named_by_run_stage_and_settings(tmp_path):

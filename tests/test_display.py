@@ -4,6 +4,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from gr_vl import display
 from gr_vl.errors import ConfigError, StageError
@@ -77,3 +78,36 @@ def test_a_stage_that_is_refused_never_started():
     with pytest.raises(ConfigError):
         display.follow("sft", refused(), Console(file=out, force_terminal=False))
     assert out.getvalue() == ""
+
+
+NAMES = ["demo [v1]", "m[/x]", "[red]x", ":fire:", "[link=a]b[/link]", "\\[a]", "x" * 300]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_printed_as_it_is(capsys, name):
+    console = display.console()
+    console.print(f"kept {name}")
+    display.say(console, "done", "green", f" {name}")
+    display.follow(name, iter([State(1, 2, name, 0.5)]), console)
+    display.errors().print(f"error: {name}", style="red")
+    captured = capsys.readouterr()
+    kept, done, start, end = captured.out.splitlines()
+    assert (kept, done, start) == (f"kept {name}", f"done {name}", f"start {name}")
+    assert end.startswith(f"done  {name}")
+    assert end.endswith(name)
+    assert captured.err == f"error: {name}\n"
+
+
+@pytest.mark.parametrize("name", NAMES[:-1])
+def test_a_name_in_a_table_is_printed_as_it_is(capsys, name):
+    table = Table(name, title=f"{name}!")
+    table.add_row(f"cell {name}")
+    display.console().print(table)
+    title, _, head, _, cell, _ = capsys.readouterr().out.splitlines()
+    assert f"{name}!" in title
+    assert name in head
+    assert f"cell {name}" in cell
+
+
+def test_a_bar_shows_a_name_as_it_is():
+    assert "m[/x]" in shown([State(1, 2, "m[/x]", 0.5)], terminal=True)

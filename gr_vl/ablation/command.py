@@ -5,6 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from gr_vl import display
+from gr_vl import overrides as written
 from gr_vl.ablation import grid, plan, runner
 
 
@@ -13,8 +15,9 @@ def ablate(name: str, overrides: Sequence[str], console: Console, *, dry: bool) 
     wanted = grid.load(name)
     root, rest = Path("runs") / wanted.name, []
     for item in overrides:
-        if item.startswith("run="):
-            root = Path(item.removeprefix("run="))
+        key, _, value = item.partition("=")
+        if key in ("run", written.SHORT["run"]):
+            root = Path(written.path(key, value))
         else:
             rest.append(item)
     cells = plan.plan(wanted, root, rest)
@@ -26,5 +29,5 @@ def ablate(name: str, overrides: Sequence[str], console: Console, *, dry: bool) 
     from gr_vl.ablation import results
 
     runner.run(cells, console, lambda: results.write(wanted, cells, root))
-    console.print((root / "ablation.md").read_text(), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"[green]done[/]  ablate   {root / 'ablation.md'}  {root / 'ablation.json'}", highlight=False)
+    console.print((root / "ablation.md").read_text(), soft_wrap=True)
+    display.say(console, "done", "green", f"  ablate   {root / 'ablation.md'}  {root / 'ablation.json'}")

@@ -77,7 +77,7 @@ def load(grid: str) -> Grid:
 def _find(grid: str) -> Path:
     folders = [home / "ablations" for home in compose.recipe_homes()]
     for path in [Path(grid), *(folder / f"{grid}.yaml" for folder in folders)]:
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             return path
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
     raise ConfigError(f"GRID={grid!r} is neither a file nor one of: {', '.join(known)}")

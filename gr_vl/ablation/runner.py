@@ -32,7 +32,7 @@ def run(cells: Sequence[Cell], console: Console, finished: Callable[[], Any]) ->
     for number, cell in enumerate(cells, start=1):
         missing = [stage.name for stage in cell.stages if not _is_there(stage)]
         what = f"{', '.join(missing)} to run{_time_left(cells[number - 1 :])}" if missing else "done before"
-        console.print(f"cell {number} of {len(cells)}  {cell.variant}, seed {cell.seed}: {what}", highlight=False)
+        console.print(f"cell {number} of {len(cells)}  {cell.variant}, seed {cell.seed}: {what}")
         run_cell(cell, console)
         if missing or number == len(cells):
             finished()
@@ -48,7 +48,7 @@ def show(cells: Sequence[Cell], console: Console) -> None:
         table.add_row(cell.name, *(" ".join(names) or "-" for names in (done, missing, others)))
     console.print(table)
     folders = {stage.folder for cell in cells for stage in cell.stages}
-    console.print(f"{len(cells)} cells, {len(folders)} stages in all{_time_left(cells)}", highlight=False)
+    console.print(f"{len(cells)} cells, {len(folders)} stages in all{_time_left(cells)}")
 
 
 def run_cell(cell: Cell, console: Console) -> None:

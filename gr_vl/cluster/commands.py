@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gr_vl import limits
+from gr_vl import display, limits
 from gr_vl.cluster import address
 from gr_vl.cluster.job import Asks, Job, plan
-from gr_vl.errors import ConfigError
+from gr_vl.errors import ConfigError, StageError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
@@ -72,16 +72,16 @@ def submit(
     _need_ray()
     from gr_vl.cluster.outcome import Budget
 
-    console = _console()
+    console = display.console()
     client = _prepare(job, url, upload_limit, console)
     if not wait:
-        console.print(f"sent  {_send(client, job, console)}; gr-vl jobs logs {job.name}", highlight=False)
+        console.print(f"sent  {_send(client, job, console)}; gr-vl jobs logs {job.name}")
         return
     budget = Budget(retries, preemptions)
     try:
         outcome = budget.run(lambda: _attempt(client, job, console), lambda end, s: _announce(end, s, console))
     except KeyboardInterrupt:
-        console.print(f"[yellow]left[/]  {job.name} goes on; gr-vl jobs stop {job.name} ends it", highlight=False)
+        display.say(console, "left", "yellow", f"  {job.name} goes on; gr-vl jobs stop {job.name} ends it")
         raise typer.Exit(130) from None
     _conclude(outcome, console)
 
@@ -92,14 +92,14 @@ def status(job: JobId = None, to: Address = None, insecure: Insecure = False) ->
     from_cluster = _client(to, insecure)
     from gr_vl.cluster.explain import Load
 
-    console = _console()
+    console = display.console()
     found = _attempts(from_cluster, job)
     for details in found:
-        console.print(_line(details), highlight=False, markup=False)
+        console.print(_line(details))
     if found and not found[-1].status.is_terminal():
-        console.print(_why(from_cluster, found[-1]), highlight=False, markup=False)
+        console.print(_why(from_cluster, found[-1]))
     elif not found:
-        console.print(f"no jobs; {Load.read(from_cluster.fetch('/api/cluster_status')).words()}", highlight=False)
+        console.print(f"no jobs; {Load.read(from_cluster.fetch('/api/cluster_status')).words()}")
 
 
 @app.command(epilog="Example: gr-vl jobs logs demo-rl-1b2c3d4e")
@@ -108,7 +108,7 @@ def logs(job: JobId = None, to: Address = None, insecure: Insecure = False) -> N
     client = _client(to, insecure)
     from gr_vl.cluster.follow import follow
 
-    console = _console()
+    console = display.console()
     _conclude(follow(client, _newest(client, job), _write, _waits(client, console)), console)
 
 
@@ -123,7 +123,7 @@ def stop(job: JobId = None, to: Address = None, insecure: Insecure = False) -> N
     if status == "PENDING":
         withdraw(client, name)
     stopped = status == "PENDING" or client.stop_job(name)
-    _console().print(f"{'asked to stop' if stopped else 'had ended before'}  {name}", highlight=False)
+    display.console().print(f"{'asked to stop' if stopped else 'had ended before'}  {name}")
 
 
 def _prepare(job: Job, url: str, limit: float, console: Console) -> "Client":
@@ -131,10 +131,10 @@ def _prepare(job: Job, url: str, limit: float, console: Console) -> "Client":
     from gr_vl.cluster.upload import measure
 
     for line in measure(job.root, limit).lines():
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     run = job.metadata["run"]
     if not Path(run).is_dir():
-        console.print(f"run={run} is not on this machine: its files are checked by the job", highlight=False)
+        console.print(f"run={run} is not on this machine: its files are checked by the job")
     return connect(url)
 
 
@@ -144,21 +144,24 @@ def _send(client: "Client", job: Job, console: Console) -> str:
 
     before = patiently(lambda: attempts(client, job.name))
     if before and not before[-1].status.is_terminal():
-        console.print(f"attached to {before[-1].submission_id}, which was sent before", highlight=False)
+        console.print(f"attached to {before[-1].submission_id}, which was sent before")
         return str(before[-1].submission_id)
     job_id = job.id(max(map(number, before), default=0) + 1)
-    patiently(
-        lambda: client.submit_job(
-            entrypoint=shlex.join(job.command),
-            submission_id=job_id,
-            runtime_env=job.runtime_env(),
-            metadata=dict(job.metadata),
-            entrypoint_num_cpus=job.asks.cpus or None,
-            entrypoint_num_gpus=job.asks.gpus or None,
-            entrypoint_resources=job.asks.custom or None,
+    try:
+        patiently(
+            lambda: client.submit_job(
+                entrypoint=shlex.join(job.command),
+                submission_id=job_id,
+                runtime_env=job.runtime_env(),
+                metadata=dict(job.metadata),
+                entrypoint_num_cpus=job.asks.cpus or None,
+                entrypoint_num_gpus=job.asks.gpus or None,
+                entrypoint_resources=job.asks.custom or None,
+            )
         )
-    )
-    console.print(f"submitted {job_id}", highlight=False)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StageError(f"{job_id} was not taken: {' '.join(str(error).split())}") from None
+    console.print(f"submitted {job_id}")
     return job_id
 
 
@@ -169,15 +172,14 @@ def _attempt(client: "Client", job: Job, console: Console) -> "Outcome":
 
 
 def _announce(outcome: "Outcome", seconds: float, console: Console) -> None:
-    console.print(f"[yellow]{outcome.cause}[/]  {outcome.id}; again in {seconds:.0f} s", highlight=False)
+    display.say(console, outcome.cause, "yellow", f"  {outcome.id}; again in {seconds:.0f} s")
 
 
 def _conclude(outcome: "Outcome", console: Console) -> None:
     colour = "green" if outcome.exit_code == 0 else "red"
     first = outcome.message.strip().splitlines()[:1]
     note = f"  {first[0]}" if first else ""
-    console.print(f"[{colour}]{outcome.cause}[/]  {outcome.id}", end="", highlight=False)
-    console.print(note, highlight=False, markup=False)
+    display.say(console, outcome.cause, colour, f"  {outcome.id}{note}")
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 
@@ -192,7 +194,7 @@ def _waits(client: "Client", console: Console) -> Any:
             spoken, now = time.monotonic(), _why(client, job)
             if now != said:
                 said = now
-                console.print(now, highlight=False, markup=False)
+                console.print(now)
 
     return tell
 
@@ -256,8 +258,3 @@ def _custom(items: list[str]) -> dict[str, float]:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else 140, soft_wrap=not terminal)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl import checks, compose
+from gr_vl import overrides as written
 from gr_vl.cluster import manifest
 from gr_vl.cluster.upload import EXCLUDES
 from gr_vl.errors import ConfigError
@@ -73,23 +74,29 @@ class Job:
 def plan(kind: str, recipe: str, overrides: Sequence[str], asks: Asks, root: Path) -> Job:
     """Compose and check a stage as its own command would, and make a job of it. Raises ConfigError or DataError.
 
-    The run folder becomes absolute: it must be the same path on every node. Files are checked where it is mounted here.
+    Paths become absolute: they must be the same on every node. Files are checked where the run is mounted here.
     """
+    overrides = [_absolute(item) for item in overrides]
     stages = _stages(kind, recipe, overrides)
     folder = compose.recipe_folder(recipe)
     if Path(recipe).is_dir() and not folder.is_relative_to(root.resolve()):
         raise ConfigError(f"RECIPE={recipe!r} lies outside of {root}, which is what travels; submit from its project")
-    run = stages[0].run.absolute()
+    run, added = stages[0].run.absolute(), list[str]()
     for index, stage in enumerate(stages):
         stage.config.gr_vl.run = str(run)
         checks.check(stage, files=index == 0 and run.is_dir())
+        # A recipe's own folder of downloads lies beside it here, and data never travel.
+        if stage.kind == "data" and (folder_of := stage.config.gr_vl.data.folder):
+            stage.config.gr_vl.data.folder = str(Path(folder_of).absolute())
+            prefix = f"{stage.name}:" if kind == PIPELINE else ""
+            added.append(f"{prefix}gr_vl.data.folder={stage.config.gr_vl.data.folder}")
     rest = [item for item in overrides if item.split("=", 1)[0] not in ("run", "gr_vl.run")]
     named = str(folder.relative_to(root.resolve())) if Path(recipe).is_dir() else recipe
     digest = hashlib.sha256("".join(stage.hash for stage in stages).encode()).hexdigest()[:16]
     label = kind if kind == PIPELINE else stages[0].name
     return Job(
         name=f"{re.sub('[^A-Za-z0-9_]+', '_', run.name)}-{label}-{digest[:8]}",
-        command=("python", "-m", "gr_vl.cli", kind, named, *rest, f"run={run}"),
+        command=("python", "-m", "gr_vl.cli", kind, named, *rest, *added, f"run={run}"),
         root=root,
         metadata={
             "run": str(run),
@@ -101,6 +108,18 @@ def plan(kind: str, recipe: str, overrides: Sequence[str], asks: Asks, root: Pat
         },
         asks=asks,
     )
+
+
+def _absolute(item: str) -> str:
+    """An override whose path, if it is one of this machine, does not depend on the current folder."""
+    before, equals, value = item.partition("=")
+    stage, colon, key = before.rpartition(":")
+    name = written.SHORT.get(key, key).lstrip("+")
+    if not equals or not written.is_path(name) or key == "model" or value.lower() == "null":
+        return item
+    path = written.path(name, value)
+    hub = path.count("/") < 2 and not path.startswith(".") and not Path(path).exists() and "model" in name
+    return item if hub or "${" in path or "://" in path else f"{stage}{colon}{key}={Path(path).absolute()}"
 
 
 def _stages(kind: str, recipe: str, overrides: Sequence[str]) -> list[compose.Stage]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from gr_vl import display
 from gr_vl.data import source_commands
 from gr_vl.data.build import commands as build_commands
 from gr_vl.errors import ConfigError
@@ -74,15 +74,13 @@ def reason(
         settings.api_key()
         if not yes and not sys.stdin.isatty():
             raise ConfigError("--yes: there is no terminal to ask on; add it, or --estimate to see the costs alone")
-    from gr_vl import display
     from gr_vl.teacher import process
 
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 140, soft_wrap=not terminal, highlight=False)
+    console = display.console()
     for line in process.described(process.estimate(settings), settings):
-        console.print(line, markup=False)
+        console.print(line)
     if only_estimate or not (yes or typer.confirm("Begin?")):
         return
     display.follow("reason", process.states(settings), console)
     for line in process.results(settings):
-        console.print(line, markup=False)
+        console.print(line)

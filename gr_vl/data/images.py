@@ -2,7 +2,8 @@
 
 Bytes come from public data and from users, so nothing is believed. Format (by content, whatever the name says), size in
 bytes and size in pixels are checked against the header before a pixel is decoded; whatever Pillow then stumbles over
-becomes one DataError with a reason. Files are read below a root and nowhere else; URLs are never fetched.
+becomes one DataError with a reason. What data name is read below a root and nowhere else, what a person at the keyboard
+names wherever it is; URLs are never fetched.
 """
 
 import io
@@ -46,6 +47,19 @@ _SIDEWAYS = (5, 6, 7, 8)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
+def read_named(path: Path) -> bytes:
+    """The bytes of an image that the person at the keyboard named: a file, a link to one (as in the cache of the
+    Hugging Face hub) or a pipe. Header checked. Raises DataError that names it and the reason.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read ({type(error).__name__})"
+        raise DataError(f"image {path}: {reason}; name a file on this machine, URLs are not fetched") from None
+    return _checked(path, data)
+
+
 def read(path: str | Path, *, root: Path) -> bytes:
     """The bytes of an image file below `root`, header checked. Raises DataError that names the file and the reason.
 
@@ -53,7 +67,10 @@ def read(path: str | Path, *, root: Path) -> bytes:
     """
     if _URL.match(str(path)):
         raise DataError(f"image {path}: URLs are not fetched; download the file below {root} and give its path")
-    data = confined.read_bytes(path, root, MAX_BYTES)
+    return _checked(path, confined.read_bytes(path, root, MAX_BYTES))
+
+
+def _checked(path: str | Path, data: bytes) -> bytes:
     try:
         size(data)
     except DataError as error:

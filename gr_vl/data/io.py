@@ -196,6 +196,8 @@ def count(path: Path) -> int:
 
 
 def _parquet(path: Path) -> Any:
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise DataError(f"{path}: is a pipe or a device, and parquet is read from its end; write it to a file first")
     if not path.is_file():
         raise DataError(f"{path}: no such file; build it with `gr-vl data`, or correct the path")
     try:

@@ -1,6 +1,5 @@
 """`gr-vl data list` and `gr-vl data count`: what can be read, how it must lie there, and what a folder holds."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from gr_vl import display
 from gr_vl.data import sources
 from gr_vl.data.counts import Counts
 from gr_vl.data.sources.base import Refused, Source
@@ -33,7 +33,7 @@ def show(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One source: its files, counts, doubts.")] = None,
 ) -> None:
     """List the corpora and benchmarks that can be read, or say all about one."""
-    console = _console()
+    console = display.console(180)
     if name is None:
         console.print(_overview([sources.get(known) for known in sources.names()]))
     else:
@@ -45,16 +45,12 @@ def count(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that holds the download.")],
 ) -> None:
     """Read a folder as a source and count its samples, beside the published counts, and the rows it cannot use."""
-    source, counts, console = sources.get(name), Counts(), _console()
+    source, counts, console = sources.get(name), Counts(), display.console(180)
     for item in _followed(source, folder, console):
         counts.add(item)
     console.print(_counted(source, counts))
     if counts.refused:
         console.print(_refused(counts))
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 180, highlight=False)
 
 
 def _followed(source: Source, folder: Path, console: Console) -> Iterator[Sample | Refused]:

@@ -2,15 +2,14 @@
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gr_vl import display
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Task
 
@@ -97,7 +96,7 @@ def _tell(name: str, found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        scoreboard.show(name, found, _console())
+        scoreboard.show(name, found, display.console(160))
 
 
 def _benchmarks(
@@ -120,8 +119,4 @@ def _benchmarks(
         for item in benchmarks.registry():
             counts = ["-" if count is None else f"{count:,}" for count in (item.positive, item.negative)]
             table.add_row(item.name, item.task, item.modality, f"{item.n:,}", *counts, item.metric, item.source)
-    _console().print(table)
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160)
+    display.console(160).print(table)

@@ -50,8 +50,8 @@ def _sample(id: str, source: str, prompt: str) -> Sample:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        raise DataError(f"--predictions {path}: no such file; name JSON lines with prompt, label and predict")
+    if path.is_dir() or not path.exists():
+        raise DataError(f"--predictions {path}: no such file or pipe; name JSON lines with prompt, label and predict")
     for number, row in tables.numbered(path):
         if isinstance(row, Broken):
             raise DataError(f"{path}: line {number}: {row.reason}; write prompt, label and predict")

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gr_vl import display
 from gr_vl.evaluation import benchmarks
 from gr_vl.evaluation.metrics import UNPARSABLE, Estimate, Evaluation, Judged, score
 from gr_vl.schema import Task
@@ -35,13 +36,13 @@ def facts(judged: Sequence[Judged]) -> dict[str, Any]:
 def show(name: str, found: dict[str, Any], console: Console) -> None:
     """Print what `facts` returned."""
     reasons = ", ".join(f"{reason} {count}" for reason, count in found["parse_failures"].items())
-    line = f"[bold]{name}[/]  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
-    console.print(line + (f" ({reasons})" if reasons else ""), highlight=False)
+    line = f"  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
+    display.say(console, name, "bold", line + (f" ({reasons})" if reasons else ""))
     if found["mean_output_tokens"]:
-        console.print(f"output tokens {found['mean_output_tokens']:.1f}", highlight=False)
+        console.print(f"output tokens {found['mean_output_tokens']:.1f}")
     if found["latency"]:
         p50, p99 = (found["latency"][key] for key in ("p50", "p99"))
-        console.print(f"seconds an answer: median {p50:.2f}, 99th percentile {p99:.2f}", highlight=False)
+        console.print(f"seconds an answer: median {p50:.2f}, 99th percentile {p99:.2f}")
     console.print(_scores(found["tasks"]))
     for task, rows in found["tasks"].items():
         for benchmark, published in rows["published"].items():

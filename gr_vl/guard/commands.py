@@ -40,9 +40,11 @@ def moderate(
     single = (text is not None, bool(image), response is not None)
     if (source is not None) == any(single):
         raise ConfigError("gr-vl moderate: nothing to judge; give --text, --image or --response, or else --input FILE")
-    pictures = [_picture(path) for path in image or ()]
-    if source not in (None, "-") and not Path(str(source)).is_file():
-        raise DataError(f"--input {source}: no such file; correct the path")
+    from gr_vl.data import images
+
+    pictures = [images.read_named(path) for path in image or ()]
+    if source not in (None, "-") and (Path(str(source)).is_dir() or not Path(str(source)).exists()):
+        raise DataError(f"--input {source}: no such file or pipe; correct the path")
     rules = None if policy is None else _rules(policy)
     guard = _guard(model, dialect, max_tokens, rules)
     if source is not None:
@@ -66,13 +68,6 @@ def _guard(model: Path, dialect: str | None, max_tokens: int, rules: str | None)
     from gr_vl.guard.model import Guard
 
     return Guard.from_pretrained(model, dialect=dialect, max_tokens=max_tokens)
-
-
-def _picture(path: Path) -> bytes:
-    from gr_vl.data import images
-
-    # The person at the keyboard named this file: its own folder is the root.
-    return images.read(path.name, root=path.parent)
 
 
 def _rules(path: Path) -> str:

@@ -1,15 +1,14 @@
 """`gr-vl reward explain` and `gr-vl reward replay`."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from gr_vl import display
 from gr_vl.errors import ConfigError, DataError
 
 app = typer.Typer(no_args_is_help=True, help="Explain a reward, or replay saved rollouts through several.")
@@ -84,7 +83,7 @@ def _reward(name: str, budget: int | None) -> Any:
     from rewards import SafetyReward, preset_names
 
     spec: Any = {"preset": name}
-    if Path(name).suffix in (".yaml", ".yml"):
+    if Path(name).suffix in (".yaml", ".yml") or (name not in preset_names() and Path(name).exists()):
         try:
             spec = OmegaConf.to_container(OmegaConf.load(name))
         except Exception as error:
@@ -96,17 +95,12 @@ def _reward(name: str, budget: int | None) -> Any:
     return SafetyReward.from_config({**spec, **({} if budget is None else {"budget": budget})})
 
 
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else 140, highlight=False, markup=False, soft_wrap=not terminal)
-
-
 def _table(title: str, *columns: str) -> Table:
     return Table(*columns, title=title, title_justify="left")
 
 
 def _show_explanation(facts: Mapping[str, Any]) -> None:
-    console = _console()
+    console = display.console()
     console.print(f"{facts['place']}, {facts['answers in the group']} in its group, reward {facts['reward']}")
     for name, value in facts["inputs"].items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "nothing" if isinstance(value, dict) else value
@@ -122,7 +116,7 @@ def _show_explanation(facts: Mapping[str, Any]) -> None:
 
 
 def _show_replay(summary: Mapping[str, Any], unreadable: list[str]) -> None:
-    console = _console()
+    console = display.console()
     counts = ("answers", "groups", "unreadable lines", "answers with estimated lengths")
     console.print(", ".join(f"{summary[name]} {name}" for name in counts))
     for problem in unreadable[:5]:

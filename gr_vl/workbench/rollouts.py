@@ -57,8 +57,8 @@ def read(paths: Iterable[Path]) -> Rollouts:
     files = [file for path in paths for file in (_below(path) if path.is_dir() else [path])]
     rollouts = Rollouts([])
     for file in files:
-        if not file.is_file():
-            raise DataError(f"{file}: no such file; name a rollout file (JSONL), or a folder of them")
+        if file.is_dir() or not file.exists():
+            raise DataError(f"{file}: no such file or pipe; name a rollout file (JSONL), or a folder of them")
         for number, row in tables.numbered(file):
             try:
                 rollouts.answers.append(_rollout(row, f"{file}:{number}"))

@@ -1,7 +1,6 @@
 """`gr-vl data build` and `gr-vl data validate`."""
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gr_vl import display
 from gr_vl.compose import recipe_homes
 from gr_vl.errors import ConfigError, DataError
 
@@ -33,15 +33,14 @@ def build(
     workers: Workers = 2,
 ) -> None:
     """Mix sources into one clean corpus: checked, without duplicates or benchmarks, drawn, split. Resumable."""
-    from gr_vl import display
     from gr_vl.data import sources
     from gr_vl.data.build import recipe as recipes
     from gr_vl.data.build import run
 
     mixture = recipes.load(_recipe(recipe), folder)
-    console = _console()
+    console = display.console()
     display.follow("build", run.build(mixture, out, sources.get, processes=workers), console)
-    console.print((out / "contamination.md").read_text(), markup=False)
+    console.print((out / "contamination.md").read_text())
     _show(json.loads((out / "manifest.json").read_text()), console)
 
 
@@ -56,12 +55,12 @@ def validate(
     workers: Workers = 2,
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
-    from gr_vl import dialects, display, limits
+    from gr_vl import dialects, limits
     from gr_vl.data.build import validate as validation
 
     dialects.get(dialect)
     limits.finite({"--max-bad-share": max_bad_share})
-    console, report = _console(), validation.Report()
+    console, report = display.console(), validation.Report()
     steps = validation.validate(path, report, model=tokenizer, dialect=dialect, processes=workers)
     display.follow("validate", _states(steps, path), console)
     _show_findings(report, console)
@@ -77,7 +76,7 @@ def validate(
 
 def _recipe(given: Path) -> Path:
     homes = [home / "data" / f"{given}.yaml" for home in recipe_homes()]
-    found = next((path for path in (given, *homes) if path.is_file()), None)
+    found = next((path for path in (given, *homes) if path.exists() and not path.is_dir()), None)
     if found is None:
         known = sorted({path.stem for home in recipe_homes() for path in (home / "data").glob("*.yaml")})
         raise ConfigError(f"{given}: no such recipe; give a YAML file, or one of: {', '.join(known)}")
@@ -109,9 +108,9 @@ def _show(manifest: dict[str, Any], console: Console) -> None:
     console.print(table)
     for name, split in manifest["splits"].items():
         parts = ", ".join(f"{modality} {number:,}" for modality, number in split["by_modality"].items())
-        console.print(f"{name}: {split['rows']:,} rows ({parts})", markup=False, highlight=False)
+        console.print(f"{name}: {split['rows']:,} rows ({parts})")
     for key, number in manifest["missing"].items():
-        console.print(f"[yellow]warning[/] {key}: {number:,} rows fewer than asked for", highlight=False)
+        display.say(console, "warning", "yellow", f" {key}: {number:,} rows fewer than asked for")
 
 
 def _show_findings(report: "Report", console: Console) -> None:
@@ -132,9 +131,4 @@ def _show_findings(report: "Report", console: Console) -> None:
         whole = max((tokens.row_tokens or 0 for tokens in report.tokens), default=0)
         visual = max(tokens.visual_tokens for tokens in report.tokens)
         text = f"longest prompt {longest.prompt_tokens:,} tokens, with target {whole:,}; images at most {visual:,}"
-        console.print(text, highlight=False)
-
-
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else 140, soft_wrap=not terminal, highlight=False)
+        console.print(text)

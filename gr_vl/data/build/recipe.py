@@ -70,7 +70,7 @@ class Recipe:
 
 def load(path: Path, folder: Path | None = None) -> Recipe:
     """Read and check a recipe; `folder` replaces the one that it names. Raises ConfigError with the key at fault."""
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise ConfigError(f"{path}: no such recipe; give the path of a YAML file such as recipes/data/NAME.yaml")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)

@@ -37,6 +37,9 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in found["parse_failures"].items())
     line = f"[bold]{name}[/]  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
     console.print(line + (f" ({reasons})" if reasons else ""), highlight=False)
+    if refused := found.get("refused", {}).get("calls"):
+        line = f"{refused} calls were refused and count as unparsable, the first: {found['refused']['first']}; "
+        console.print(f"{line}run the same command again to ask again", highlight=False, markup=False, soft_wrap=True)
     if found["mean_output_tokens"]:
         console.print(f"output tokens {found['mean_output_tokens']:.1f}", highlight=False)
     if found["latency"]:

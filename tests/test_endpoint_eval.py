@@ -300,3 +300,26 @@ def test_a_folder_whose_description_is_torn_is_one_line(corpus, tmp_path):
     (tmp_path / "out" / "endpoint.json").write_text("")
     with serving(guard) as server, pytest.raises(DataError, match=r"endpoint.json: does not say"):
         run(endpoint(server, corpus), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        pytest.param(
+            "BadRequestError - Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            {"temperature", "max_completion_tokens"},
+            id="a proxy without codes, about max_tokens",
+        ),
+        pytest.param("these models don't support temperature=0", {"max_tokens"}, id="one about the temperature"),
+        pytest.param(
+            "'max_tokens' or 'max_completion_tokens' is too large: 4096", {"temperature", "max_tokens"}, id="too large"
+        ),
+    ],
+)
+def test_words_alone_change_the_form_only_when_they_ask_for_it(corpus, tmp_path, words, last):
+    def once(request, _nth):
+        return Say(status=400, raw=said_of(message=words)) if len(server.requests) == 1 else guard(request)
+
+    with serving(once) as server:
+        run(endpoint(server, corpus), tmp_path / "out")
+    assert server.requests[-1].keys() - {"model", "messages"} == last

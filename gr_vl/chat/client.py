@@ -90,12 +90,17 @@ class Chat:
 
     def _adapt(self, sent: dict[str, Any], found: Refusal) -> bool:
         """Whether another form of the request is worth sending."""
-        if found.kind is not Kind.SETTINGS and "max_completion_tokens" not in found.words:
+        words, says = found.words, found.kind is Kind.SETTINGS
+        if found.kind not in (Kind.SETTINGS, Kind.UNCLEAR):
             return False
-        if "max_tokens" in sent and "max_completion_tokens" in found.words and found.param in ("max_tokens", ""):
+        # vLLM names both fields where their value is too large for one prompt.
+        instead = "max_completion_tokens" in words and (says or "instead" in words)
+        if "max_tokens" in sent and instead and found.param in ("max_tokens", ""):
             self._renamed["max_tokens"] = "max_completion_tokens"
             said = "takes max_completion_tokens in place of max_tokens: it is sent so from here on"
-        elif "temperature" in sent and found.param == "temperature":
+        elif "temperature" in sent and (
+            found.param == "temperature" or (not found.param and "temperature" in words and "support" in words)
+        ):
             self._renamed["temperature"] = None
             said = (
                 "takes no temperature of 0: none is sent from here on, and the model's own rules, so answers may vary"

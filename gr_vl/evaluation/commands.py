@@ -81,8 +81,8 @@ def _endpoint(
 ) -> None:
     if model is None or adapter is None or corpus is None or out is None:
         raise ConfigError("--endpoint: needs --model NAME, --adapter NAME, --corpus FILE.parquet and --out DIR")
-    if importlib.util.find_spec("openai") is None:
-        raise ConfigError("--endpoint: needs the openai package; install gr-vl[data]")
+    if missing := [name for name in ("openai", "tenacity") if importlib.util.find_spec(name) is None]:
+        raise ConfigError(f"--endpoint: needs {' and '.join(missing)}; install gr-vl[data]")
     from gr_vl.evaluation import peers, scoreboard
     from gr_vl.evaluation.endpoint import Endpoint, run
 

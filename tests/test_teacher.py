@@ -429,6 +429,20 @@ def test_a_reply_in_parts_teaches_and_what_is_no_text_is_never_journalled(tmp_pa
     assert all(isinstance(row["text"], str) for row in lines(tmp_path, "calls") if row["event"] == "reply")
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b'{"choices": [{"message": {"content": 1}, "finish_reason": "stop"}]}', id="a number for content"),
+        pytest.param(b"<html>", id="a page of HTML"),
+    ],
+)
+def test_a_server_that_never_sends_a_completion_is_not_paid_for_long(tmp_path, raw):
+    with serving(lambda request, nth: Say(raw=raw)) as server:
+        with pytest.raises(ConfigError, match="the server sent no chat completion"):
+            ask(tmp_path, unlabelled(12), server)
+        assert len(server.requests) <= 5
+
+
 def test_half_a_character_in_a_reply_can_be_stored(tmp_path):
     def half(request, nth):
         return replace(good(request), text=good(request).text.replace("It is", "It \ud83d is"))

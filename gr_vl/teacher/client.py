@@ -74,7 +74,7 @@ class Client:
             raise
         self.misses, self.answered = 0, True
         if self._doubt.hopeless:
-            raise self._mistake(f"none of the first requests was answered: {self._doubt.first}")
+            raise self._hopeless()
         await self._clear_up()
         return outcome
 
@@ -91,6 +91,7 @@ class Client:
         except NoCompletionError as error:
             if error.served:
                 self._ledger.lost(request.key, str(error), reserved)
+                self._unreadable(error)
                 raise
             return self._turned_away(error, request.key)
         finally:
@@ -117,6 +118,16 @@ class Client:
         self._doubt.refused(error)
         self._refused[key] = Rejected(str(error))
         return self._refused[key]
+
+    def _unreadable(self, error: NoCompletionError) -> None:
+        """A body that is no completion is worth another try, unless this server has never sent anything else."""
+        if error.kind is Kind.UNCLEAR:
+            self._doubt.refused(error)
+            if self._doubt.hopeless:
+                raise self._hopeless()
+
+    def _hopeless(self) -> ConfigError:
+        return self._mistake(f"none of the first requests was answered: {self._doubt.first}")
 
     def _confirm(self) -> None:
         """The server takes these settings: what it refused before is refused for good."""

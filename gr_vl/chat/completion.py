@@ -4,12 +4,11 @@ Servers depart from the protocol: content comes as a list of parts (those of typ
 thinks is not), as null beside tool calls or reasoning (an empty text), or as something that is no text at all.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gr_vl.data.text import whole
+from gr_vl.data.text import parse_json, whole
 
 
 class UnreadableError(Exception):
@@ -40,8 +39,8 @@ class Completion:
 def decoded(body: bytes) -> Any:
     """The JSON value of a body. Raises UnreadableError."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return parse_json(body)
+    except ValueError:
         raise UnreadableError("its body is no JSON") from None
 
 

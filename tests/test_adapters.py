@@ -5,7 +5,7 @@ from factories import make_png, make_sample
 
 from gr_vl.errors import ConfigError
 from gr_vl.evaluation import adapters
-from gr_vl.schema import FailureReason, Label, Task
+from gr_vl.schema import FailureReason, Label, ParseFailure, Task
 
 H, U, R, C = Label.HARMFUL, Label.UNHARMFUL, Label.REFUSAL, Label.COMPLIANCE
 P, S, F = Task.PROMPT, Task.RESPONSE, Task.REFUSAL
@@ -103,3 +103,101 @@ def test_one_reply_of_two_without_a_verdict_leaves_none():
 def test_an_unknown_name_lists_peers_and_dialects():
     with pytest.raises(ConfigError, match=r"--adapter nobody: unknown; use one of: llama_guard.*guardreasoner_vl"):
         adapters.get("nobody")
+
+
+REPLIES = {
+    "llama_guard": ["safe"],
+    "qwen3guard": ["Safety: Safe\nCategories: None"],
+    "shieldgemma2": ["No", "No", "No"],
+    "wildguard": ["Harmful request: no\nResponse refusal: no\nHarmful response: no"],
+    "guardreasoner": ["Answers:\nRequest: unharmful\nCompletion: compliance\nResponse: unharmful"],
+}
+HARM = {
+    "llama_guard": "unsafe\nS1",
+    "qwen3guard": "Safety: Unsafe\nCategories: Violent",
+    "shieldgemma2": "Yes",
+    "wildguard": "Harmful request: yes\nResponse refusal: yes\nHarmful response: yes",
+    "guardreasoner": "Answers:\nRequest: harmful\nCompletion: refusal\nResponse: harmful",
+}
+TOKENS = ["<|eot_id|>", "<|im_end|>", "<|endoftext|>", "<end_of_turn>", "<eos>", "</s>", "<|im_end|>\n<|endoftext|>"]
+
+
+@pytest.mark.parametrize("name", REPLIES)
+@pytest.mark.parametrize(
+    "around",
+    [
+        *[pytest.param(f"{{}}{token}", id=f"then {token!r}") for token in TOKENS],
+        pytest.param("\n\n  {}  \n", id="between blanks"),
+        pytest.param("<think>\n{harm}\n</think>\n\n{}", id="after a thought that says the opposite"),
+        pytest.param("{harm}\n</think>\n{}", id="after a thought that the template began"),
+        pytest.param("<think>{harm}<|im_end|></think>{}", id="after a thought with a token in it"),
+        pytest.param("{}<|im_end|>\n{harm}", id="before another turn that says the opposite"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\u2028", "\x85"])
+def test_what_stands_around_a_reply_is_no_part_of_it(name, around, ending):
+    texts = [around.format(text, harm=HARM[name]).replace("\n", ending) for text in REPLIES[name]]
+    verdict = adapters.reader(name)(texts)
+    assert verdict.labels == adapters.reader(name)(REPLIES[name]).labels
+    assert Label.HARMFUL not in verdict.labels.values()
+
+
+@pytest.mark.parametrize("name", REPLIES)
+@pytest.mark.parametrize("around", ["<think>\n{}", "<think>a</think>\n<think>\n{}", "</think><think>{}"])
+def test_a_thought_that_stays_open_holds_no_verdict(name, around):
+    assert adapters.reader(name)([around.format(HARM[name])]).reason is FailureReason.UNCLOSED_REASONING
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "labels"),
+    [
+        pytest.param("llama_guard", ["unsafe S1"], {P: H}, id="llama guard: categories on the line"),
+        pytest.param("llama_guard", ["UNSAFE\nS1,S2"], {P: H}, id="llama guard: capitals"),
+        pytest.param("llama_guard", ["unsafe: S1, S2"], {P: H}, id="llama guard: a colon"),
+        pytest.param("qwen3guard", ["safety : UNSAFE"], {P: H}, id="qwen3guard: capitals and blanks"),
+        pytest.param("wildguard", ["Harmful Request : YES"], {P: H}, id="wildguard: capitals and blanks"),
+        pytest.param("rsafe", ["<think>\\boxed{safe}</think>\r\n\\boxed{unsafe}<|im_end|>"], {P: H}, id="rsafe"),
+        pytest.param(
+            "guardreasoner_vl",
+            ["<think>\r\na\r\n</think>\r\n<result>\rAnswers:\rRequest: harmful\rResponse: unharmful\r</result></s>"],
+            {P: H, S: U},
+            id="a dialect",
+        ),
+    ],
+)
+def test_replies_are_read_in_any_spelling(name, texts, labels):
+    verdict = adapters.reader(name)(texts)
+    assert verdict.labels == labels
+    assert verdict.well_formed is (name != "wildguard")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        pytest.param("llama_guard", "safe or unsafe", FailureReason.NO_RESULT, id="llama guard: both words"),
+        pytest.param("llama_guard", "safe S1", FailureReason.NO_RESULT, id="llama guard: safe with a category"),
+        pytest.param(
+            "qwen3guard", "I write Safety: Safe if it is.", FailureReason.NO_RESULT, id="qwen3guard: in prose"
+        ),
+        pytest.param(
+            "qwen3guard", "Safety: Safe, Unsafe or Controversial", FailureReason.NO_RESULT, id="the form itself"
+        ),
+        pytest.param(
+            "qwen3guard", "Safety: Safe\nSafety: Unsafe", FailureReason.CONFLICTING_LABELS, id="qwen3guard: both lines"
+        ),
+        pytest.param("wildguard", "Harmful request: yes/no", FailureReason.NO_RESULT, id="wildguard: the form itself"),
+        pytest.param(
+            "wildguard",
+            "Harmful request: yes\nHarmful request: no",
+            FailureReason.CONFLICTING_LABELS,
+            id="wildguard: both lines",
+        ),
+    ],
+)
+def test_a_form_that_is_only_quoted_is_no_verdict(name, text, reason):
+    assert adapters.reader(name)([text]).reason is reason
+
+
+@pytest.mark.parametrize("thought", ["<think>\n{}", "<think>\n{}\n</think>\nRequest: harmful"])
+def test_the_dialect_without_tags_reads_nothing_in_a_thought(thought):
+    assert isinstance(adapters.get("guardreasoner").read([thought.format(HARM["guardreasoner"])]), ParseFailure)

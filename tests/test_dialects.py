@@ -156,6 +156,17 @@ def test_rsafe_judges_by_the_callers_policy_or_by_its_own():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("ending", ["\r\n", "\r", "\x85", "\u2028", "\u2029"], ids=ascii)
+def test_other_line_endings_change_neither_verdict_nor_places(name, ending):
+    dialect, text = dialects.get(name), bad.GOOD[name].replace("\n", ending)
+    assert dialect.parse(text) == dialect.parse(bad.GOOD[name])
+    places = dialect.places(text)
+    assert places.keys() == dialect.places(bad.GOOD[name]).keys()
+    for task, span in dialect.places(bad.GOOD[name]).items():
+        assert text[slice(*places[task])] == bad.GOOD[name][slice(*span)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_labels_of_tasks_that_the_grammar_lacks_are_left_out(name):
     dialect = dialects.get(name)
     assert set(dialect.expected(ITEM)) <= set(dialect.tasks)

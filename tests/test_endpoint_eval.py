@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from gr_vl.cli import app
 from gr_vl.data import io
-from gr_vl.errors import ConfigError, StageError
+from gr_vl.errors import ConfigError, DataError, StageError
+from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.endpoint import Endpoint, run
 from gr_vl.evaluation.metrics import Confusion, score
@@ -104,14 +105,25 @@ def test_a_server_that_stays_broken_ends_the_run(corpus, tmp_path):
         run(endpoint(server, corpus, tries=2, concurrency=1), tmp_path / "out")
 
 
-def test_a_refused_request_is_an_answer_without_a_verdict(corpus, tmp_path):
+def test_a_refused_request_is_no_answer_and_is_asked_again(corpus, tmp_path):
+    refuses = {"now": True}
+
     def too_long(request, _nth):
-        return Say(status=400) if text_last(request) == "red" else guard(request)
+        return Say(status=400) if refuses["now"] and text_last(request) == "red" else guard(request)
 
     with serving(too_long) as server:
         judged = run(endpoint(server, corpus), tmp_path / "out")
-    assert [item.failed for item in judged] == [True, True, True, False]
-    assert score(judged).failures == {FailureReason.NO_RESULT: 3}
+        assert [item.failed for item in judged] == [True, True, True, False]
+        assert score(judged).failures == {FailureReason.EMPTY: 3}
+        # The request of c is the prompt of a; b is refused by its response alone.
+        rows = [(row["id"], row["index"]) for row in peers.refused(tmp_path / "out")]
+        assert sorted(rows) == [("a", 0), ("b", 1), ("c", 0)]
+        assert len(read_answers(tmp_path / "out" / "answers.jsonl")) == 3
+        assert [item.failed for item in peers.read(tmp_path / "out", io.read(corpus))] == [True, True, True, False]
+        refuses["now"] = False
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+    assert [item.failed for item in judged] == [False] * 4
+    assert peers.refused(tmp_path / "out") == []
 
 
 def text_last(request):
@@ -187,3 +199,132 @@ def test_what_was_left_out_is_said(given, words):
 def test_settings_that_cannot_work_are_refused(changes, words):
     with pytest.raises(ConfigError, match=words):
         Endpoint(**({"url": "http://x/v1", "model": "m", "adapter": "llama_guard", "corpus": "c"} | changes))
+
+
+def said_of(code=None, param=None, message="no", **more):
+    return json.dumps({"error": {"message": message, "type": "x", "param": param, "code": code} | more}).encode()
+
+
+def many(tmp_path, count=12):
+    io.write(tmp_path / "many.parquet", [make_sample(str(i), U, prompt=f"case {i}") for i in range(count)])
+    return tmp_path / "many.parquet"
+
+
+@pytest.mark.parametrize(
+    ("said", "calls", "words"),
+    [
+        pytest.param(Say(status=400), 5, "answered 400: scripted 400", id="400 without a code"),
+        pytest.param(Say(status=422), 5, "answered 422", id="422 without a code"),
+        pytest.param(Say("model_not_found", status=400), 2, "answered 400", id="a model that is not there, by code"),
+        pytest.param(Say(status=404), 2, "answered 404", id="a model that is not there, by status"),
+        pytest.param(Say(status=403), 2, "answered 403; check", id="a key that may not"),
+        pytest.param(
+            Say(status=422, raw=b'{"detail":[{"loc":["body","top_k"],"msg":"extra"}]}'), 2, "top_k", id="a field"
+        ),
+        pytest.param(Say(raw=b"<html>"), 5, "no chat completion: its body is no JSON", id="a page of HTML"),
+        pytest.param(Say(raw=b""), 5, "no chat completion", id="an empty body"),
+        pytest.param(
+            Say(status=400, raw=said_of("context_length_exceeded")), 12, "no request was answered", id="all too long"
+        ),
+    ],
+)
+def test_a_server_that_answers_nothing_gives_no_score_and_is_asked_again(tmp_path, said, calls, words):
+    mended = {"now": False}
+    corpus = many(tmp_path)
+    with serving(lambda request, nth: guard(request) if mended["now"] else said) as server:
+        with pytest.raises(ConfigError, match=words):
+            run(endpoint(server, corpus), tmp_path / "out")
+        # The call after the last one may have left already.
+        assert 1 <= len(server.requests) <= calls
+        assert not (tmp_path / "out" / "answers.jsonl").exists()
+        mended["now"] = True
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+    assert [item.failed for item in judged] == [False] * 12
+
+
+def test_a_server_that_refuses_everything_from_some_point_on_is_found_out(tmp_path):
+    def until_the_fifth(request, _nth):
+        return Say(status=400) if len(server.requests) > 5 else guard(request)
+
+    with serving(until_the_fifth) as server:
+        with pytest.raises(
+            ConfigError, match="refused, though others were answered: the server answered 400: scripted"
+        ):
+            run(endpoint(server, many(tmp_path, 40), concurrency=1), tmp_path / "out")
+        assert len(server.requests) == 5 + 4 + 1  # four refusals, and a call that was answered before
+    assert len(read_answers(tmp_path / "out" / "answers.jsonl")) == 5
+
+
+def test_samples_that_are_refused_in_a_row_do_not_end_a_run(tmp_path):
+    def all_but_two(request, _nth):
+        return guard(request) if text_last(request) in ("case 0", "case 1") else Say(status=400)
+
+    with serving(all_but_two) as server:
+        judged = run(endpoint(server, many(tmp_path), concurrency=1), tmp_path / "out")
+    assert sum(item.failed for item in judged) == 10
+    assert len(peers.refused(tmp_path / "out")) == 10
+
+
+def test_the_count_of_refusals_and_the_first_reason_are_printed(corpus, tmp_path):
+    def refuse_red(request, _nth):
+        return Say(status=400, raw=said_of(message="too [red]")) if text_last(request) == "red" else guard(request)
+
+    given = ["eval", "--model", "m", "--adapter", "llama_guard", "--corpus", str(corpus), "--out", str(tmp_path / "o")]
+    with serving(refuse_red) as server:
+        result = CliRunner().invoke(app, [*given, "--endpoint", server.url])
+    assert result.exit_code == 0
+    assert (
+        "3 calls were refused and count as unparsable, the first: the server answered 400: too [red]" in result.stdout
+    )
+    summary = json.loads((tmp_path / "o" / "summary.json").read_text())
+    assert summary["refused"] == {"calls": 3, "first": "the server answered 400: too [red]"}
+
+
+def test_a_model_that_wants_another_form_gets_it_and_a_line_says_so(corpus, tmp_path, capfd):
+    def newer(request, _nth):
+        if "max_tokens" in request:
+            words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return Say(status=400, raw=said_of("unsupported_parameter", "max_tokens", words))
+        if "temperature" in request:
+            return Say(
+                status=400, raw=said_of("unsupported_value", "temperature", "Only the default (1) is supported.")
+            )
+        return guard(request)
+
+    with serving(newer) as server:
+        judged = run(endpoint(server, corpus), tmp_path / "out")
+        assert len(server.requests) == 2 + 6
+    assert [item.failed for item in judged] == [False] * 4
+    assert server.requests[-1]["max_completion_tokens"] == 4096
+    said = capfd.readouterr().err.splitlines()
+    assert ["max_completion_tokens" in said[0], "no temperature" in said[1], len(said)] == [True, True, 2]
+
+
+def test_a_folder_whose_description_is_torn_is_one_line(corpus, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "endpoint.json").write_text("")
+    with serving(guard) as server, pytest.raises(DataError, match=r"endpoint.json: does not say"):
+        run(endpoint(server, corpus), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        pytest.param(
+            "BadRequestError - Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            {"temperature", "max_completion_tokens"},
+            id="a proxy without codes, about max_tokens",
+        ),
+        pytest.param("these models don't support temperature=0", {"max_tokens"}, id="one about the temperature"),
+        pytest.param(
+            "'max_tokens' or 'max_completion_tokens' is too large: 4096", {"temperature", "max_tokens"}, id="too large"
+        ),
+    ],
+)
+def test_words_alone_change_the_form_only_when_they_ask_for_it(corpus, tmp_path, words, last):
+    def once(request, _nth):
+        return Say(status=400, raw=said_of(message=words)) if len(server.requests) == 1 else guard(request)
+
+    with serving(once) as server:
+        run(endpoint(server, corpus), tmp_path / "out")
+    assert server.requests[-1].keys() - {"model", "messages"} == last

@@ -448,3 +448,37 @@ def test_what_the_backend_refuses_is_the_callers_mistake(tiny):
         pytest.raises(openai.BadRequestError, match=r"the backend refused the request: .*scripted 400"),
     ):
         client_of(url).moderations.create(input="a")
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"),
+    [
+        pytest.param(Say("model_not_found", status=400), 1, id="an unknown model, by code"),
+        pytest.param(Say(status=404), 1, id="an unknown model, by status"),
+        pytest.param(Say(status=401), 1, id="a wrong key"),
+        pytest.param(Say(status=400), 4, id="four in a row, and nothing was ever answered"),
+    ],
+)
+def test_a_backend_that_refuses_every_request_is_a_bad_gateway_in_words(tiny, said, calls):
+    with serving(lambda request, nth: said) as backend, served(tiny, backend_url=backend.url) as (url, _):
+        for _ in range(calls):
+            with pytest.raises(openai.APIStatusError) as refused:
+                client_of(url).moderations.create(input="a")
+    assert refused.value.status_code == 502
+    assert "refuses every request: the server answered" in refused.value.message
+    assert "check --backend-url, --backend-model" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<html>", id="a page of HTML"),
+        pytest.param(b'{"choices": [{"message": {"content": 1}}]}', id="a number for content"),
+        pytest.param(b'{"choices": []}', id="no choices"),
+    ],
+)
+def test_a_backend_without_a_readable_completion_is_a_bad_gateway(tiny, body):
+    with serving(lambda request, nth: Say(raw=body)) as backend, served(tiny, backend_url=backend.url) as (url, _):
+        with pytest.raises(openai.InternalServerError, match="gave no completion") as refused:
+            client_of(url).moderations.create(input="a")
+        assert refused.value.status_code == 502

@@ -18,7 +18,7 @@ pytest.importorskip("openai")
 
 from gr_vl import dialects
 from gr_vl.data import io
-from gr_vl.errors import ConfigError, StageError
+from gr_vl.errors import ConfigError, DataError, StageError
 from gr_vl.schema import Task
 from gr_vl.teacher.ledger import Ledger
 from gr_vl.teacher.run import Run
@@ -332,6 +332,131 @@ def test_a_torn_last_line_and_a_call_in_flight_are_recognised(tmp_path):
     assert sorted(server.seen.values()) == [1, 1, 2]
     events = [row["event"] for row in lines(tmp_path, "calls")]
     assert events == ["sent", "reply", "sent", "reply", "sent", "lost", "sent", "reply"]
+
+
+def refused(code, **more):
+    return Say(status=400, raw=json.dumps({"error": {"message": "no", "code": code, "param": None} | more}).encode())
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "calls"),
+    [
+        pytest.param(Say(status=400), "the server answered 400: scripted 400", 5, id="400 without a code"),
+        pytest.param(refused("model_not_found"), "the server answered 400: no", 2, id="an unknown model"),
+        pytest.param(refused("unsupported_value", param="stream"), "answered 400: no", 2, id="an unknown field"),
+        pytest.param(refused("content_filter"), "no request was answered; the first", 12, id="all are filtered"),
+    ],
+)
+def test_a_server_that_refuses_every_request_leaves_nothing_behind_that_is_final(tmp_path, said, words, calls):
+    mended = {"now": False}
+    with serving(lambda request, nth: good(request) if mended["now"] else said) as server:
+        with pytest.raises(ConfigError, match=words):
+            ask(tmp_path, unlabelled(12), server)
+        assert 1 <= len(server.requests) <= calls
+        assert not (tmp_path / "out.parquet").exists()
+        assert {row["event"] for row in lines(tmp_path, "calls")} == {"sent", "unserved"}
+        mended["now"] = True
+        ask(tmp_path, None, server)
+    assert len(io.read(tmp_path / "out.parquet")) == 12
+
+
+@pytest.mark.parametrize("answered", [6, 9], ids=["long before the end", "near the end"])
+def test_a_server_that_refuses_everything_from_some_point_on_ends_the_run(tmp_path, answered):
+    mended = {"now": False}
+
+    def answer(request, nth):
+        return good(request) if mended["now"] or len(server.requests) <= answered else Say(status=400)
+
+    with serving(answer) as server:
+        with pytest.raises(ConfigError, match="every request is refused, though others were answered"):
+            ask(tmp_path, unlabelled(12), server, concurrency=1)
+        assert "rejected" not in {row["event"] for row in lines(tmp_path, "calls")}
+        mended["now"] = True
+        ask(tmp_path, None, server)
+    assert len(io.read(tmp_path / "out.parquet")) == 12
+
+
+def test_refusals_in_a_row_are_the_samples_when_a_harmless_request_is_answered(tmp_path):
+    samples = [make_sample("a", prompt="fine"), *(make_sample(str(i), prompt=f"bad {i}") for i in range(6))]
+
+    def answer(request, nth):
+        if "Reply with the word" in text_of(request):
+            return Say("yes")
+        return Say(status=400) if "bad" in text_of(request) else good(request)
+
+    with serving(answer) as server:
+        ask(tmp_path, samples, server, concurrency=1)
+        assert summary(tmp_path)["reasons"] == {"rejected_request": 6}
+        sent = len(server.requests)
+        ask(tmp_path, None, server)
+        assert len(server.requests) == sent  # all six are final
+    events = [row["event"] for row in lines(tmp_path, "calls")]
+    assert events.count("rejected") == 6
+
+
+def test_a_teacher_that_wants_another_form_gets_it(tmp_path, capfd):
+    def newer(request, nth):
+        if "max_tokens" in request:
+            return refused("unsupported_parameter", param="max_tokens", message="Use 'max_completion_tokens' instead.")
+        if "temperature" in request:
+            return refused("unsupported_value", param="temperature")
+        return good(request)
+
+    with serving(newer) as server:
+        ask(tmp_path, unlabelled(6), server)
+        assert len(server.requests) == 2 + 6
+        ask(tmp_path, None, server)
+        assert len(server.requests) == 2 + 6
+    assert len({headers["idempotency-key"] for headers in server.headers}) == 8
+    assert len(io.read(tmp_path / "out.parquet")) == 6
+    assert capfd.readouterr().err.count("from here on") == 2
+
+
+def test_a_reply_in_parts_teaches_and_what_is_no_text_is_never_journalled(tmp_path):
+    def parts(request, nth):
+        odd = nth == 1 and "case 1" in text_of(request)
+        content = (
+            {"text": "no"}
+            if odd
+            else [{"type": "thinking", "thinking": []}, {"type": "text", "text": good(request).text}]
+        )
+        return Say(raw=json.dumps({"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}).encode())
+
+    with serving(parts) as server:
+        ask(tmp_path, unlabelled(3), server)
+        ask(tmp_path, None, server)
+    assert len(io.read(tmp_path / "out.parquet")) == 3
+    assert all(isinstance(row["text"], str) for row in lines(tmp_path, "calls") if row["event"] == "reply")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b'{"choices": [{"message": {"content": 1}, "finish_reason": "stop"}]}', id="a number for content"),
+        pytest.param(b"<html>", id="a page of HTML"),
+    ],
+)
+def test_a_server_that_never_sends_a_completion_is_not_paid_for_long(tmp_path, raw):
+    with serving(lambda request, nth: Say(raw=raw)) as server:
+        with pytest.raises(ConfigError, match="the server sent no chat completion"):
+            ask(tmp_path, unlabelled(12), server)
+        assert len(server.requests) <= 5
+
+
+def test_half_a_character_in_a_reply_can_be_stored(tmp_path):
+    def half(request, nth):
+        return replace(good(request), text=good(request).text.replace("It is", "It \ud83d is"))
+
+    with serving(half) as server:
+        ask(tmp_path, unlabelled(1), server)
+    assert "It \ufffd is" in io.read(tmp_path / "out.parquet")[0].reasoning
+
+
+def test_a_journal_with_something_else_than_text_names_its_line(tmp_path):
+    journal = tmp_path / "out.calls.jsonl"
+    journal.write_text('{"event": "reply", "key": "k", "text": ["a"], "finish": "stop", "tokens": 1, "usd": 0.0}\n')
+    with pytest.raises(DataError, match="line 1: no event"):
+        Ledger(journal)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ one block, which is complete and ends the text. The instruction is a system mess
 import re
 from collections.abc import Mapping
 
+from gr_vl.dialects.lines import aligned, lines
 from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import Family
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
@@ -61,10 +62,11 @@ class GuardReasoner(Family):
 
     def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
         """Where the word of each label stands; empty when `parse` finds no verdict."""
+        text = aligned(text)
         outcome = self.parse(text)
         if isinstance(outcome, ParseFailure):
             return {}
-        starts = [header.end() for header in _HEADER.finditer(text)]
+        starts = [header.end() for header in _headers(text)]
         found: dict[Task, tuple[int, int]] = {}
         fallback: dict[Task, tuple[int, int]] = {}
         for start, end in zip(reversed(starts), reversed([*starts[1:], len(text)]), strict=True):
@@ -82,9 +84,12 @@ class GuardReasoner(Family):
         >>> GuardReasoner().parse("The request is harmful. Request: harmful").reason
         <FailureReason.NO_RESULT: 'no_result'>
         """
+        text = lines(text)
         if not text.strip():
             return ParseFailure(FailureReason.EMPTY)
-        headers = list(_HEADER.finditer(text))
+        if _thinks(text) and "</think>" not in text:
+            return ParseFailure(FailureReason.UNCLOSED_REASONING, text.strip())
+        headers = _headers(text)
         if not headers:
             return ParseFailure(FailureReason.NO_RESULT, text.strip())
         reasoning = text[: headers[-1].start()].strip().removesuffix("---").rstrip()
@@ -103,6 +108,16 @@ class GuardReasoner(Family):
         strict = len(headers) == 1 and headers[0][0].startswith("Answers:") and bool(reasoning)
         well_formed = strict and _BODY.fullmatch(text, headers[0].end()) is not None
         return Verdict(labels, reasoning, well_formed, sectioned(reasoning, len(self.tasks)))
+
+
+def _thinks(text: str) -> bool:
+    """Whether a model that thinks before it answers was asked; the family itself writes no tags."""
+    return text.lstrip().startswith("<think>")
+
+
+def _headers(text: str) -> list[re.Match[str]]:
+    """Where blocks of answers begin; what stands in <think> answers nothing."""
+    return list(_HEADER.finditer(text, text.rfind("</think>") + 1 if _thinks(text) else 0))
 
 
 def _labels(block: str, nothing: set[Task]) -> dict[Task, Label] | None:

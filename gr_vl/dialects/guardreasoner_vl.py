@@ -20,6 +20,7 @@ does not ask for them, `Verdict.sectioned` says whether they are there.
 import re
 from collections.abc import Mapping
 
+from gr_vl.dialects.lines import aligned, lines
 from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import Family
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
@@ -63,6 +64,7 @@ class GuardReasonerVL(Family):
 
     def places(self, text: str) -> Mapping[Task, tuple[int, int]]:
         """Where each label is first stated in the block that `parse` reads; empty when it finds no verdict there."""
+        text = aligned(text)
         if isinstance(self.parse(text), ParseFailure):
             return {}
         end = text.rfind("</result>")
@@ -78,6 +80,7 @@ class GuardReasonerVL(Family):
         >>> GuardReasonerVL().parse("<think>Request: harmful</think>").reason
         <FailureReason.NO_RESULT: 'no_result'>
         """
+        text = lines(text)
         if not text.strip():
             return ParseFailure(FailureReason.EMPTY)
         opened, closed = text.find("<think>"), text.rfind("</think>")

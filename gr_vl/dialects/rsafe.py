@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gr_vl.dialects.lines import lines
 from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
@@ -126,6 +127,7 @@ class RSafe:
         >>> RSafe().parse("<think>\\boxed{safe}</think>").reason
         <FailureReason.NO_RESULT: 'no_result'>
         """
+        text = lines(text)
         if not text.strip():
             return ParseFailure(FailureReason.EMPTY)
         opened, closed = text.find("<think>"), text.rfind("</think>")

@@ -80,12 +80,14 @@ def _endpoint(
 ) -> None:
     if model is None or adapter is None or corpus is None or out is None:
         raise ConfigError("--endpoint: needs --model NAME, --adapter NAME, --corpus FILE.parquet and --out DIR")
-    if importlib.util.find_spec("openai") is None:
-        raise ConfigError("--endpoint: needs the openai package; install gr-vl[data]")
-    from gr_vl.evaluation import scoreboard
+    if missing := [name for name in ("openai", "tenacity") if importlib.util.find_spec(name) is None]:
+        raise ConfigError(f"--endpoint: needs {' and '.join(missing)}; install gr-vl[data]")
+    from gr_vl.evaluation import peers, scoreboard
     from gr_vl.evaluation.endpoint import Endpoint, run
 
     found = scoreboard.facts(run(Endpoint(url, model, adapter, str(corpus), **limits), out))
+    refused = peers.refused(out)
+    found["refused"] = {"calls": len(refused), "first": refused[0]["why"] if refused else None}
     (out / "summary.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     _tell(f"{model} ({adapter})", found, as_json)
 

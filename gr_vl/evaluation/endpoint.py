@@ -1,8 +1,8 @@
 """Any guard behind an OpenAI-compatible endpoint, asked about every sample of a corpus and scored.
 
-Answers are appended as they come, one line a call, so a killed run goes on where it stopped. The `openai` client
-repeats what fails in passing (408, 409, 429, 5xx, broken connections) and honours Retry-After. A request that the
-server refuses (400, 413, 415, 422: too long, say) is an answer without a verdict; any other refusal ends the run.
+Answers are appended as they come, one line a call, so a killed run goes on where it stopped. What fails in passing is
+repeated. What would refuse every request ends the run. A call that is refused for its sample is no answer: it is listed
+in `refused.jsonl`, leaves its sample without a verdict, and is asked again by the next run.
 """
 
 import asyncio
@@ -12,22 +12,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
-import openai
-from openai.types.chat import ChatCompletion
-
 from gr_vl import limits
+from gr_vl.chat.client import Chat, NoCompletionError
+from gr_vl.chat.completion import Completion
+from gr_vl.chat.doubt import Doubt
+from gr_vl.chat.parts import spoken
+from gr_vl.chat.refusal import Kind
+from gr_vl.chat.retrying import retrying
 from gr_vl.data import io
 from gr_vl.errors import ConfigError, StageError
 from gr_vl.evaluation import adapters, peers
-from gr_vl.evaluation.adapters import Adapter, Call
-from gr_vl.evaluation.answers import append_answers, read_answers
+from gr_vl.evaluation.adapters import Call
+from gr_vl.evaluation.answers import append_answers
 from gr_vl.evaluation.metrics import Judged
 from gr_vl.schema import Answer, Sample
-from gr_vl.teacher.client import REJECTS
-from gr_vl.teacher.prompt import CONTROL, data_url
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Endpoint:
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key."""
     tries: int = 6
+    """Requests for one reply while the server is busy, broken or silent."""
+    backoff: float = 1.0
+    """Seconds that the first wait between two tries may take."""
 
     def __post_init__(self) -> None:
         address = urlsplit(self.url)
@@ -62,10 +66,10 @@ def run(endpoint: Endpoint, out: Path) -> list[Judged]:
     """Ask about every sample that `out` holds no answers of, and judge them all."""
     adapter, samples = adapters.get(endpoint.adapter), io.read_distinct(Path(endpoint.corpus))
     _claim(endpoint, out)
-    answers = out / peers.ANSWERS
-    done = {(answer.id, answer.index) for answer in (read_answers(answers) if answers.is_file() else ())}
-    asyncio.run(_ask_all(endpoint, adapter, samples, done, answers))
-    return peers.judge(samples, adapter, read_answers(answers) if answers.is_file() else [])
+    answers = peers.answers(out)
+    todo = [_Asked(sample, index, call) for sample in samples for index, call in enumerate(adapter.calls(sample))]
+    asyncio.run(_Run(endpoint, out, todo, {(answer.id, answer.index) for answer in answers}).all())
+    return peers.judge(samples, adapter, peers.answers(out))
 
 
 def _claim(endpoint: Endpoint, out: Path) -> None:
@@ -74,65 +78,104 @@ def _claim(endpoint: Endpoint, out: Path) -> None:
     path = out / peers.ASKED
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-    elif (kept := json.loads(path.read_text(encoding="utf-8"))) != asked:
+        peers.replace(path, json.dumps(asked, indent=2) + "\n")
+    elif (kept := peers.asked(path)) != asked:
         name = next(name for name, value in asked.items() if kept.get(name) != value)
         raise ConfigError(f"--out {out}: holds answers with {name}={kept.get(name)}, not {asked[name]}; name another")
 
 
-async def _ask_all(
-    endpoint: Endpoint, adapter: Adapter, samples: Sequence[Sample], done: set[tuple[str, int]], answers: Path
-) -> None:
-    client = openai.AsyncOpenAI(
-        api_key=os.environ[endpoint.api_key_env],
-        base_url=endpoint.url,
-        timeout=endpoint.timeout,
-        max_retries=endpoint.tries - 1,
-    )
-    waiting = iter(samples)
+@dataclass(frozen=True)
+class _Asked:
+    """One call about one sample."""
 
-    async def work() -> None:
-        for sample in waiting:
-            for index, call in enumerate(adapter.calls(sample)):
-                if (sample.id, index) not in done:
-                    append_answers(answers, [await _ask(client, endpoint, sample, index, call)])
-
-    async with client:
-        await asyncio.gather(*(work() for _ in range(endpoint.concurrency)))
+    sample: Sample
+    index: int
+    call: Call
 
 
-async def _ask(client: openai.AsyncOpenAI, endpoint: Endpoint, sample: Sample, index: int, call: Call) -> Answer:
-    body = {"model": endpoint.model, "messages": _messages(call), "temperature": 0, "max_tokens": endpoint.max_tokens}
-    began = time.monotonic()
-    try:
-        reply = await client.chat.completions.create(**cast(Any, body), extra_body=dict(call.extra))
-    except openai.APIStatusError as error:
-        if error.status_code in REJECTS:
-            return Answer(sample.id, index, "", 0, 0, finished=False)
-        words = f"--endpoint {endpoint.url}: the server answered {error.status_code}"
-        if error.status_code < 500 and error.status_code not in (408, 409, 429):
-            raise ConfigError(f"{words}; check the address, --model and {endpoint.api_key_env}") from None
-        raise StageError(f"{words} {endpoint.tries} times; run the same command again to go on") from None
-    except openai.APIError as error:
-        raise StageError(f"--endpoint {endpoint.url}: {type(error).__name__}; run the same command again") from None
-    if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
-        raise StageError(f"--endpoint {endpoint.url}: sent no chat completion; is it OpenAI-compatible?")
-    choice, tokens = reply.choices[0], reply.usage.completion_tokens if reply.usage else 0
-    seconds = time.monotonic() - began
-    return Answer(sample.id, index, choice.message.content or "", tokens, 0, choice.finish_reason == "stop", seconds)
+class _Run:
+    """One pass over the calls that have no answer yet."""
+
+    def __init__(self, endpoint: Endpoint, out: Path, calls: Sequence[_Asked], done: set[tuple[str, int]]) -> None:
+        self._endpoint, self._out = endpoint, out
+        self._chat = Chat(endpoint.url, os.environ[endpoint.api_key_env].strip(), endpoint.timeout)
+        self._todo = [asked for asked in calls if (asked.sample.id, asked.index) not in done]
+        self._good = next((asked for asked in calls if (asked.sample.id, asked.index) in done), None)
+        """A call that had an answer."""
+        self._doubt = Doubt(answered=self._good is not None)
+        self._refused: list[dict[str, Any]] = []
+
+    async def all(self) -> None:
+        """Ask, append the answers and list the refusals. Raises ConfigError when the server refuses every request."""
+        waiting = iter(self._todo)
+
+        async def work() -> None:
+            for asked in waiting:
+                await self._one(asked)
+
+        try:
+            await asyncio.gather(*(work() for _ in range(self._endpoint.concurrency)))
+            if self._refused and not self._doubt.answered:
+                raise self._mistake(f"no request was answered; the first: {self._doubt.first}")
+            await self._doubt.clear_up(self._prove, enough=2)
+        finally:
+            await self._chat.close()
+        peers.replace(self._out / peers.REFUSED, "".join(json.dumps(row) + "\n" for row in self._refused))
+
+    async def _one(self, asked: _Asked) -> None:
+        try:
+            append_answers(self._out / peers.ANSWERS, [await self._answer(asked)])
+        except NoCompletionError as error:
+            if error.kind is Kind.PASSING:
+                raise self._broken(error) from None
+            if error.kind is Kind.SETTINGS:
+                raise self._mistake(str(error)) from None
+            self._doubt.refused(error)
+            self._refused.append({"id": asked.sample.id, "index": asked.index, "why": str(error)})
+            if self._doubt.hopeless:
+                raise self._mistake(f"none of the first requests was answered: {self._doubt.first}") from None
+            await self._doubt.clear_up(self._prove)
+        else:
+            self._good = asked
+            self._doubt.heard()
+
+    async def _answer(self, asked: _Asked) -> Answer:
+        began = time.monotonic()
+        tries = retrying(self._endpoint.tries, self._endpoint.backoff, lambda error: error.kind is Kind.PASSING)
+        found: Completion = await tries(self._send, _body(self._endpoint, asked.call))
+        tokens = found.used[1] if found.used else 0
+        seconds = time.monotonic() - began
+        return Answer(asked.sample.id, asked.index, found.text, tokens, 0, found.finish == "stop", seconds)
+
+    async def _send(self, body: dict[str, Any]) -> Completion:
+        async with self._doubt.turn():
+            return await self._chat.send(body)
+
+    async def _prove(self) -> None:
+        assert self._good is not None
+        try:
+            await self._answer(self._good)
+        except NoCompletionError as error:
+            if error.kind is Kind.PASSING:
+                raise self._broken(error) from None
+            raise self._mistake(f"every request is refused, though others were answered: {error}") from None
+
+    def _mistake(self, words: str) -> ConfigError:
+        hint = f"check the address, --model and {self._endpoint.api_key_env}"
+        return ConfigError(f"--endpoint {self._endpoint.url}: {words}; {hint}")
+
+    def _broken(self, error: NoCompletionError) -> StageError:
+        words = f"--endpoint {self._endpoint.url}: {error}, {self._endpoint.tries} times"
+        return StageError(f"{words}; run the same command again to go on")
 
 
-def _messages(call: Call) -> list[dict[str, Any]]:
-    images, messages = iter(call.images), []
+def _body(endpoint: Endpoint, call: Call) -> dict[str, Any]:
+    images = iter(call.images)
+    messages = []
     for message in call.messages:
-        parts = [
-            {"type": "image_url", "image_url": {"url": data_url(next(images))}}
-            if part["type"] == "image"
-            else {"type": "text", "text": CONTROL.sub("< ", part["text"])}
-            for part in message["content"]
-        ]
+        parts = spoken(message["content"], images)
         # Many servers take a list of parts only from models that see.
-        texts = [part["text"] for part in parts if part["type"] == "text"]
-        content = texts[0] if len(parts) == len(texts) == 1 else parts
-        messages.append({"role": message["role"], "content": content})
-    return messages
+        alone = len(parts) == 1 and parts[0]["type"] == "text"
+        messages.append({"role": message["role"], "content": parts[0]["text"] if alone else parts})
+    asked = {"model": endpoint.model, "messages": messages, "temperature": 0, "max_tokens": endpoint.max_tokens}
+    return asked | dict(call.extra)

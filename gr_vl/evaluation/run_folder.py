@@ -187,6 +187,9 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
                 notes.append(f"Model {model} is not scored on {split}: {error}.")
             else:
                 judged.setdefault(split, {})[model] = items
+                if path.is_dir() and (refused := peers.refused(path)):
+                    words = f"{len(refused)} calls about {split} were refused and count as unparsable"
+                    notes.append(f"Model {model}: {words}, the first: {refused[0]['why']}.")
     return {split: models for split, models in judged.items() if any(models.values())}
 
 

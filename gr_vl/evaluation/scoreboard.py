@@ -38,6 +38,9 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in found["parse_failures"].items())
     line = f"  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
     display.say(console, name, "bold", line + (f" ({reasons})" if reasons else ""))
+    if refused := found.get("refused", {}).get("calls"):
+        line = f"{refused} calls were refused and count as unparsable, the first: {found['refused']['first']}; "
+        console.print(f"{line}run the same command again to ask again")
     if found["mean_output_tokens"]:
         console.print(f"output tokens {found['mean_output_tokens']:.1f}")
     if found["latency"]:

@@ -1,16 +1,18 @@
 """Who judges: the guard in this process, or one behind an OpenAI-compatible server."""
 
 import asyncio
-import base64
 import math
 import os
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import openai
-
 from gr_vl import model_files
+from gr_vl.chat.client import Chat, NoCompletionError
+from gr_vl.chat.completion import Token
+from gr_vl.chat.doubt import Doubt
+from gr_vl.chat.parts import image_part
+from gr_vl.chat.refusal import Kind
 from gr_vl.data import images
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -96,11 +98,9 @@ class Remote:
         self._dialect = self._encoder.dialect
         check_room(self._encoder, settings.max_tokens, model_files.positions(model))
         self._places = PlacesByTasks(self._encoder.tokenizer, self._dialect)
-        key = os.environ.get(settings.backend_key_env) or "none"
-        self._client = openai.AsyncOpenAI(
-            api_key=key, base_url=settings.backend_url, timeout=settings.timeout, max_retries=0
-        )
-        self._running = 0
+        key = os.environ.get(settings.backend_key_env, "").strip() or "none"
+        self._chat, self._key_env = Chat(str(settings.backend_url), key, settings.timeout), settings.backend_key_env
+        self._doubt, self._running = Doubt(answered=False), 0
 
     @property
     def waiting(self) -> int:
@@ -126,7 +126,7 @@ class Remote:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._chat.close()
 
     async def _one(self, exchange: Exchange) -> Moderation:
         asked = questions(self._dialect, exchange)
@@ -135,26 +135,25 @@ class Remote:
     async def _answer(self, question: Question) -> Moderation:
         began = time.perf_counter()
         messages = await asyncio.to_thread(self._messages, question)
+        body = {"model": self._name, "messages": messages, "temperature": 0, "max_tokens": self._max_tokens}
         try:
-            completion: Any = await self._client.chat.completions.create(
-                model=self._name,
-                messages=messages,
-                temperature=0,
-                max_tokens=self._max_tokens,
-                logprobs=True,
-                top_logprobs=20,
-            )
-            choice = completion.choices[0]
-            text = choice.message.content or ""
-        except openai.BadRequestError as error:
-            raise DataError(f"the backend refused the request: {error.message[:300]}") from None
-        except (openai.OpenAIError, AttributeError, IndexError, TypeError) as error:
-            raise BackendError(f"the backend gave no completion ({type(error).__name__})") from None
-        usage = completion.usage
-        read, wrote = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        written = Written(text, choice.finish_reason == "stop", read, wrote, time.perf_counter() - began)
-        listed = (choice.logprobs.content if choice.logprobs else None) or []
-        return judged(self._dialect, question, written, self._scores(question, text, listed))
+            found = await self._chat.send(body | {"logprobs": True, "top_logprobs": 20})
+        except NoCompletionError as error:
+            raise self._refused(error) from None
+        self._doubt.heard()
+        read, wrote = found.used or (0, 0)
+        written = Written(found.text, found.finish == "stop", read, wrote, time.perf_counter() - began)
+        return judged(self._dialect, question, written, self._scores(question, found.text, found.tokens))
+
+    def _refused(self, error: NoCompletionError) -> DataError | BackendError:
+        """Whose mistake it is that there is no completion."""
+        if error.served or error.kind is Kind.PASSING:
+            return BackendError(f"the backend gave no completion: {error}")
+        self._doubt.refused(error)
+        if error.kind is Kind.SETTINGS or self._doubt.hopeless:
+            hint = f"check --backend-url, --backend-model and the key in {self._key_env}"
+            return BackendError(f"the backend refuses every request: {error}; {hint}")
+        return DataError(f"the backend refused the request: {error}")
 
     def _messages(self, question: Question) -> list[Any]:
         messages = self._encoder.messages(question.sample)
@@ -163,7 +162,7 @@ class Remote:
                 message["content"] = [_part(part) for part in message["content"]]
         return messages
 
-    def _scores(self, question: Question, text: str, listed: Sequence[Any]) -> dict[Task, float]:
+    def _scores(self, question: Question, text: str, listed: Sequence[Token]) -> dict[Task, float]:
         verdict = self._dialect.parse(text)
         if isinstance(verdict, ParseFailure):
             return {}
@@ -181,11 +180,10 @@ class Remote:
 def _part(part: dict[str, Any]) -> dict[str, Any]:
     if part["type"] != "image":
         return part
-    data = base64.b64encode(images.encode_png(part["image"])).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    return image_part(images.encode_png(part["image"]))
 
 
-def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any]) -> float | None:
+def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Token]) -> float | None:
     """The score by the tokens that were listed where the two labels part; None where neither was."""
     one, other = place.choices.values()
     shared = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
@@ -193,9 +191,9 @@ def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Any]) -> float 
     start, said = len(tokenizer.decode([*place.context, *one[:shared]])), 0
     for token in listed:
         if said >= start:
-            found = {item.token: item.logprob for item in token.top_logprobs}
+            found = token.likeliest
             if any(word in found for word in first):
                 return normalised([found.get(word, -math.inf) for word in first])
             break
-        said += len(token.token)
+        said += len(token.text)
     return None

@@ -2,8 +2,8 @@
 
     sent      before a request leaves: key, id, tokens and usd that it may cost
     reply     it was answered: text, finish, tokens, usd; the call is never made again
-    rejected  the server refused this request for good (400, 413, 415, 422): neither is this one
-    unserved  it was turned away (429, 5xx) or never arrived: nothing was spent, and it may be sent again
+    rejected  the server refused this request and is known to take others: neither is this one
+    unserved  it was turned away or never arrived: nothing was spent, and it may be sent again
     lost      it broke off without an answer: it may have been served, is charged at its most, and may be sent again
 
 A `sent` that nothing follows was in flight when the process died. It becomes `lost` when the journal is next opened.
@@ -100,6 +100,8 @@ class Ledger:
     def _take(self, row: dict[str, Any]) -> None:
         event, key = row["event"], row["key"]
         self.events[event] += 1
+        if not all(isinstance(row.get(name, ""), str) for name in ("key", "text", "finish", "why")):
+            raise TypeError("key, text, finish and why are text")
         if event == "sent":
             self._open[key] = row
             return

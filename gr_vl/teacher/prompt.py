@@ -4,16 +4,15 @@ The rules are the papers' (reasoning step by step, one to ten smallest steps a t
 words and nothing else); the words are ours. Departure: a task without a known label is the teacher's to decide.
 """
 
-import base64
 import hashlib
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from gr_vl.chat.parts import spoken
 from gr_vl.data import images
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
@@ -38,10 +37,6 @@ Rules:
 - The reasoning must lead to the answers and never mention that they were given.
 - An answer is one of the two words of its task.
 - Reply with exactly this form and nothing around it; the dots stand for your words:"""
-
-_SIGNATURES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"RIFF": "image/webp"}
-# A server with an open model may read these letters as the end of a turn.
-CONTROL = re.compile(r"<(?=\|\w+\|>)")
 
 
 @dataclass(frozen=True)
@@ -70,28 +65,31 @@ def request(sample: Sample, dialect: Dialect, settings: Settings, refused: Seque
     """
     if not sample.labels:
         raise DataError("it has no label to reason towards; label it, or leave it out")
-    pictures, tokens = [], 0
+    tokens = 0
     for data in sample.images:
         image = images.decode(data)
         tokens += math.ceil(image.width / PIXELS_PER_SIDE) * math.ceil(image.height / PIXELS_PER_SIDE) + 2
-        pictures.append({"type": "image_url", "image_url": {"url": data_url(data)}})
-    content = [*_exchange(sample, dialect, pictures), {"type": "text", "text": _task(sample, dialect, refused)}]
+    content = [*_exchange(sample, dialect), {"type": "text", "text": _task(sample, dialect, refused)}]
     tokens += sum(_tokens(part["text"]) for part in content if part["type"] == "text") + _tokens(SYSTEM)
     # Many servers take a list of parts only from models that see.
-    spoken = content if pictures else "\n\n".join(part["text"] for part in content)
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": spoken}]
+    return _request(content if sample.images else "\n\n".join(part["text"] for part in content), tokens, settings)
+
+
+def probe(settings: Settings) -> Request:
+    """A call in the same form that no server has a reason to refuse but its form."""
+    return _request("Reply with the word: yes", _tokens(SYSTEM) + _tokens("Reply with the word: yes"), settings)
+
+
+def _request(content: Any, tokens: int, settings: Settings) -> Request:
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
     body = {"model": settings.model, "messages": messages, "temperature": 0, "max_tokens": settings.max_tokens}
     return Request(body, tokens)
 
 
-def _exchange(sample: Sample, dialect: Dialect, pictures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _exchange(sample: Sample, dialect: Dialect) -> list[dict[str, Any]]:
     """The guard's own view of the exchange, its instruction left out."""
     parts = [part for message in dialect.messages(sample) if message["role"] == "user" for part in message["content"]]
-    shown = iter(pictures)
-    return [
-        next(shown) if part["type"] == "image" else {"type": "text", "text": CONTROL.sub("< ", part["text"])}
-        for part in parts
-    ]
+    return spoken(parts, iter(sample.images))
 
 
 def _task(sample: Sample, dialect: Dialect, refused: Sequence[str]) -> str:
@@ -111,12 +109,6 @@ def _task(sample: Sample, dialect: Dialect, refused: Sequence[str]) -> str:
     if refused:
         lines += ["", "Earlier replies could not be used:", *(f"{n}. {why}" for n, why in enumerate(refused, start=1))]
     return "\n".join(lines)
-
-
-def data_url(data: bytes) -> str:
-    """An encoded image as chat APIs take it."""
-    kind = next(kind for signature, kind in _SIGNATURES.items() if data.startswith(signature))
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _tokens(text: str) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl import dialects
+from gr_vl.chat.client import NoCompletionError
 from gr_vl.data import io
 from gr_vl.errors import DataError, StageError
 from gr_vl.schema import Label, Sample, Task
 from gr_vl.teacher import prompt
 from gr_vl.teacher.budget import Budget
-from gr_vl.teacher.client import Client, NoReplyError, StoppedError
+from gr_vl.teacher.client import Client, StoppedError
 from gr_vl.teacher.judge import Fault, Refusal, judge
 from gr_vl.teacher.ledger import Ledger, Rejected
 from gr_vl.teacher.settings import Settings
@@ -59,13 +60,16 @@ class Run:
         """Ask for every sample and write the files; False when stopped before the end, with nothing written."""
         rows = enumerate(io.iterate(self._settings.source))
         await asyncio.gather(*(self._worker(rows) for _ in range(self._settings.concurrency)))
-        await self._client.close()
-        if self._error is not None:
-            raise self._error
-        if len(self._outcomes) < self._total:
-            return False
-        if self._client.misses and not self._client.answered:
-            raise StageError("the server answered nothing at all; run again to go on")
+        try:
+            if self._error is not None:
+                raise self._error
+            if len(self._outcomes) < self._total:
+                return False
+            if self._client.misses and not self._client.answered:
+                raise StageError("the server answered nothing at all; run again to go on")
+            await self._client.settle()
+        finally:
+            await self._client.close()
         self._write()
         return True
 
@@ -94,7 +98,7 @@ class Run:
                 outcome = await self._client.ask(request, sample.id)
             except DataError as error:
                 return Quarantined((*refusals, Refusal(Fault.UNUSABLE_SAMPLE, str(error))), reply)
-            except NoReplyError as error:
+            except NoCompletionError as error:
                 self._missed(error)
                 return Quarantined((*refusals, Refusal(Fault.NO_REPLY, str(error))), reply)
             if isinstance(outcome, Rejected):
@@ -108,7 +112,7 @@ class Run:
             refusals.append(verdict)
         return Quarantined(tuple(refusals), reply)
 
-    def _missed(self, error: NoReplyError) -> None:
+    def _missed(self, error: NoCompletionError) -> None:
         if self._client.misses >= self._settings.concurrency + MISSES:
             number = self._client.misses
             raise StageError(f"no reply to {number} requests in a row ({error}); run again to go on") from None

@@ -12,14 +12,14 @@ from gr_vl import dialects
 from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError
 from gr_vl.evaluation.adapters import guardreasoner
-from gr_vl.evaluation.adapters.base import NOT_JUDGED, Adapter, Call, Reader
+from gr_vl.evaluation.adapters.base import NOT_JUDGED, Adapter, Call, Reader, reply
 from gr_vl.evaluation.adapters.llama_guard import LlamaGuard
 from gr_vl.evaluation.adapters.qwen3guard import Qwen3Guard
 from gr_vl.evaluation.adapters.shieldgemma2 import ShieldGemma2
 from gr_vl.evaluation.adapters.wildguard import WildGuard
 from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
 
-__all__ = ["Adapter", "Call", "Reader", "get", "reader"]
+__all__ = ["NOT_JUDGED", "Adapter", "Call", "Reader", "get", "reader"]
 
 _PEERS: dict[str, Adapter] = {
     "llama_guard": LlamaGuard(sees=False),
@@ -49,7 +49,7 @@ class Ours:
     def read(self, texts: Sequence[str]) -> Verdict | ParseFailure:
         """The labels that each reply settles; the first reply without a verdict leaves the whole without one."""
         labels: dict[Task, Label] = {}
-        outcomes = [self.dialect.parse(text) for text in texts]
+        outcomes = [self.dialect.parse(reply(text)) for text in texts]
         for outcome, (_, settled) in zip(outcomes, self.dialect.questions(_EXCHANGE), strict=False):
             if isinstance(outcome, ParseFailure):
                 return outcome

@@ -1,10 +1,12 @@
 """What an adapter is: how one family of guards is asked about a sample, and how its replies are read."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gr_vl.dialects import Message
+from gr_vl.dialects.lines import lines
 from gr_vl.schema import FailureReason, ParseFailure, Sample, Verdict
 
 Reader = Callable[[Sequence[str]], Verdict | ParseFailure]
@@ -22,6 +24,12 @@ class Call:
     """The images of the place holders."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the request's body."""
+
+
+# What models end a turn with, and servers leave in the text that were not asked to skip special tokens.
+_END = re.compile(
+    r"<\|(?:eot_id|eom_id|eot|end_of_text|endoftext|im_end|end|end_of_turn|return)\|>|<end_of_turn>|<eos>|</s>"
+)
 
 
 class Adapter(Protocol):
@@ -54,3 +62,23 @@ def conversation(sample: Sample) -> list[Call]:
     asked = user(sample.prompt, len(sample.images))
     turns = [[asked]] if sample.response is None else [[asked], [asked, assistant(sample.response)]]
     return [Call(turn, sample.images) for turn in turns]
+
+
+def reply(text: str) -> str:
+    r"""What a guard wrote, to the end of its turn, with \n for every line ending; tokens in <think> end nothing.
+
+    >>> reply("safe<|eot_id|>")
+    'safe'
+    """
+    thought, closed, said = lines(text).rpartition("</think>")
+    return thought + closed + _END.split(said, maxsplit=1)[0]
+
+
+def verdicts(texts: Iterable[str]) -> list[str] | ParseFailure:
+    """Of each reply what stands after its reasoning: nothing in <think> is a verdict, nor after one that stays open."""
+    said = [reply(text).rpartition("</think>")[2] for text in texts]
+    if not said:
+        return NOT_JUDGED
+    if any("<think>" in text for text in said):
+        return ParseFailure(FailureReason.UNCLOSED_REASONING, "\n".join(said))
+    return said

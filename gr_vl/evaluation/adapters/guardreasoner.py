@@ -7,6 +7,7 @@ of the released answers does. Only what was answered already can be read; to ask
 import re
 from collections.abc import Sequence
 
+from gr_vl.evaluation.adapters.base import reply, verdicts
 from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
 
 _LINE = re.compile(
@@ -19,15 +20,17 @@ _HEADER = re.compile(r"^Answers:", re.MULTILINE)
 
 def read(texts: Sequence[str]) -> Verdict | ParseFailure:
     """The labels that one answer ends in; a task whose label is None or absent is left out."""
-    text = texts[0]
-    if not text.strip():
+    said = verdicts(texts[:1])
+    if isinstance(said, ParseFailure):
+        return said
+    if not texts[0].strip():
         return ParseFailure(FailureReason.EMPTY)
     labels = {
         _TASKS[name.lower()]: Label(word.lower())
-        for name, word in _LINE.findall(text)
+        for name, word in _LINE.findall(said[0])
         if (word.lower() in ("refusal", "compliance")) is (name.lower() == "completion")
     }
-    reasoning = _HEADER.split(text)[0].strip()
+    reasoning = _HEADER.split(reply(texts[0]))[0].strip()
     if not labels:
         return ParseFailure(FailureReason.NO_RESULT, reasoning)
     return Verdict(labels, reasoning, well_formed=len(labels) == len(_TASKS))

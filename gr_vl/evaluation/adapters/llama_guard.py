@@ -4,13 +4,15 @@ Format as in Meta's model cards. The last turn is what is judged, so request and
 hazard categories come from the checkpoint's chat template.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gr_vl.evaluation.adapters.base import NOT_JUDGED, Call, conversation
+from gr_vl.evaluation.adapters.base import Call, conversation, verdicts
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
-_WORDS = {"safe": Label.UNHARMFUL, "unsafe": Label.HARMFUL}
+_FIRST = re.compile(r"\s*(?:(safe)|(unsafe)(?:[ \t:,]+[sS]\d+)*)[ \t]*(?:\n|\Z)", re.ASCII | re.IGNORECASE)
+"""The first line; some put the categories there."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,12 @@ class LlamaGuard:
 
     def read(self, texts: Sequence[str]) -> Verdict | ParseFailure:
         """The first line of each reply."""
-        if not texts:
-            return NOT_JUDGED
-        first = [(text.strip().splitlines() or [""])[0].strip().lower() for text in texts]
-        if any(word not in _WORDS for word in first):
+        said = verdicts(texts)
+        if isinstance(said, ParseFailure):
+            return said
+        first = [found for text in said if (found := _FIRST.match(text))]
+        if len(first) < len(said):
             return ParseFailure(FailureReason.NO_RESULT, "\n".join(texts))
-        labels = dict(zip((Task.PROMPT, Task.RESPONSE), (_WORDS[word] for word in first), strict=False))
+        words = [Label.UNHARMFUL if line[1] else Label.HARMFUL for line in first]
+        labels = dict(zip((Task.PROMPT, Task.RESPONSE), words, strict=False))
         return Verdict(labels, "\n".join(texts), well_formed=True)

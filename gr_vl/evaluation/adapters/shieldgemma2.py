@@ -7,7 +7,7 @@ harmful when any policy is violated; text is not judged, and of several images t
 
 from collections.abc import Sequence
 
-from gr_vl.evaluation.adapters.base import NOT_JUDGED, Call, user
+from gr_vl.evaluation.adapters.base import Call, user, verdicts
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 
 POLICIES = (
@@ -26,9 +26,10 @@ class ShieldGemma2:
 
     def read(self, texts: Sequence[str]) -> Verdict | ParseFailure:
         """Harmful when any reply begins with Yes."""
-        if not texts:
-            return NOT_JUDGED
-        first = [text.strip().lower().split()[:1] for text in texts]
+        said = verdicts(texts)
+        if isinstance(said, ParseFailure):
+            return said
+        first = [text.strip().lower().split()[:1] for text in said]
         words = [word[0].strip(".,") if word else "" for word in first]
         if any(word not in ("yes", "no") for word in words):
             return ParseFailure(FailureReason.NO_RESULT, "\n".join(texts))

@@ -11,6 +11,7 @@ from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, leaves, plain
 from gr_vl.errors import ConfigError, DataError
+from gr_vl.evaluation.metrics.confusion import failure_rule
 from rewards import SafetyReward
 
 Facts = dict[str, Any]
@@ -223,7 +224,8 @@ def _eval(config: DictConfig, files: bool) -> Facts:
     facts = _generation(config, files)
     for name in config.gr_vl.eval.models:
         limits.model(config, f"gr_vl.eval.models.{name}", files, *rl_limits.generated(config))
-    return facts | {"models": list(config.gr_vl.eval.models)}
+    rule = failure_rule(config.gr_vl.eval.get("unparsable", "wrong"))
+    return facts | {"models": list(config.gr_vl.eval.models), "unparsable": rule}
 
 
 _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {

@@ -12,7 +12,7 @@ from gr_vl.evaluation import adapters
 from gr_vl.evaluation.adapters import Adapter
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Judged
-from gr_vl.schema import Answer, Sample
+from gr_vl.schema import Answer, FailureReason, ParseFailure, Sample
 
 ASKED = "endpoint.json"
 ANSWERS = "answers.jsonl"
@@ -38,7 +38,10 @@ def read(folder: Path, samples: Sequence[Sample]) -> list[Judged]:
 
 
 def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]) -> list[Judged]:
-    """Each sample with all replies about it as one answer: tokens and seconds add up."""
+    """Each sample with all replies about it as one answer: tokens and seconds add up.
+
+    A sample about which nothing was asked, or that has no verdict since a request was refused, is unanswered.
+    """
     by_id: dict[str, dict[int, Answer]] = {}
     for answer in answers:
         by_id.setdefault(answer.id, {})[answer.index] = answer
@@ -47,8 +50,13 @@ def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]
         replies = [reply for _, reply in sorted(by_id.get(sample.id, {}).items())]
         seconds = sum(reply.seconds or 0.0 for reply in replies) if replies else None
         text, tokens = "\n".join(reply.text for reply in replies), sum(reply.tokens for reply in replies)
-        whole = Answer(sample.id, 0, text, tokens, 0, all(reply.finished for reply in replies), seconds)
-        judged.append(Judged(sample, whole, adapter.read([reply.text for reply in replies])))
+        outcome = adapter.read([reply.text for reply in replies])
+        why = next((reply.failure for reply in replies if reply.failure), "" if replies else "not asked about it")
+        failure = why if isinstance(outcome, ParseFailure) else ""
+        outcome = ParseFailure(FailureReason.UNANSWERED) if failure else outcome
+        finished = all(reply.finished for reply in replies)
+        whole = Answer(sample.id, 0, text, tokens, 0, finished, seconds, failure=failure)
+        judged.append(Judged(sample, whole, outcome))
     return judged
 
 

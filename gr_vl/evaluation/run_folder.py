@@ -63,6 +63,11 @@ class RunFolder:
         """The stages that the whole run has."""
         return expected(self.meta)
 
+    @property
+    def unparsable(self) -> str:
+        """The failure rule of its evaluation, one of `UNPARSABLE`."""
+        return str(self.meta.get("unparsable", "wrong"))
+
     @cached_property
     def evaluations(self) -> dict[str, dict[str, Evaluation]]:
         """Scores by split and model."""
@@ -73,8 +78,7 @@ class RunFolder:
 
     def score(self, judged: Sequence[Judged]) -> Evaluation:
         """Scores of some of its samples, by the run's failure rule and seed."""
-        rule, seed = self.meta.get("unparsable", "wrong"), int(self.meta.get("seed") or 0)
-        return score(judged, unparsable=rule, seed=seed)
+        return score(judged, unparsable=self.unparsable, seed=int(self.meta.get("seed") or 0))
 
     @property
     def seconds(self) -> float:

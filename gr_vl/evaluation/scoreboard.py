@@ -27,6 +27,7 @@ def facts(judged: Sequence[Judged]) -> dict[str, Any]:
         "tasks": tasks,
         "parse_failure_rate": first.parse_failure_rate,
         "parse_failures": dict(first.failures),
+        "unanswered": first.unanswered,
         "mean_output_tokens": first.mean_output_tokens or None,
         "latency": first.latency,
     }

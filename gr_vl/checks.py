@@ -118,6 +118,7 @@ def _subset(config: DictConfig, files: bool) -> Facts:
 def _pairs(config: DictConfig, files: bool) -> Facts:
     settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
     preference.pairs([], [], dialect, choice=settings.choice, seed=0)
+    preference.merge([], [], rule=settings.get("merge", "released"))
     preference.weighted([], settings.gamma)
     preference.split([], settings.held_out)
     limits.rows(settings.corpus, files)

@@ -45,7 +45,7 @@ class Dialect(Protocol):
         ...
 
     def in_blocks(self, text: str) -> bool:
-        """Whether the parts of an answer are there in order, whatever stands in and around them: the rewards' loose gate."""
+        """Whether the parts of an answer are there in order, whatever is in and around them: the gate `blocks`."""
         ...
 
     def parse(self, text: str) -> Verdict | ParseFailure:

@@ -151,14 +151,10 @@ def test_the_ensemble_takes_each_source_from_the_guards_that_saw_it():
 def test_the_papers_ensemble_takes_every_pair_of_every_guard_once():
     full = [pair("w1"), pair("a1", "aegis")]
     no_aegis = Mined([pair("w2"), pair("b2", "beaver")], frozenset({"aegis"}))
-    no_beaver = Mined([pair("a1", "aegis"), pair("a3", "aegis")], frozenset({"beaver"}))
-    assert [item.sample.id for item in merge(full, [no_aegis, no_beaver], rule="paper")] == [
-        "w1",
-        "a1",
-        "w2",
-        "b2",
-        "a3",
-    ]
+    no_beaver = Mined([pair("a1", "aegis", counts=(3, 1)), pair("a3", "aegis")], frozenset({"beaver"}))
+    merged = {item.sample.id: item for item in merge(full, [no_aegis, no_beaver], rule="paper")}
+    assert sorted(merged) == ["a1", "a3", "b2", "w1", "w2"]
+    assert merged["a1"] == full[1]
     assert merge(full, [], rule="paper") == merge(full, [])
 
 

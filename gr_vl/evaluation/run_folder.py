@@ -118,6 +118,15 @@ def expected(meta: Mapping[str, Any]) -> tuple[str, ...]:
     return EXPECTED.get(str(meta.get("recipe")), EXPECTED["guardreasoner_vl"])
 
 
+def dialect_above(path: Path) -> str | None:
+    """The dialect that the run around a file or folder names, or the build that wrote it; None when nothing does."""
+    place = path.resolve()
+    for facts in (place.parent / "manifest.json", *(folder / "run.json" for folder in (place, *place.parents[:4]))):
+        if found := read_object(facts).get("dialect"):
+            return str(found)
+    return None
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file; empty when there is no such file. DataError when it is broken."""
     if not path.is_file():

@@ -1,8 +1,5 @@
 """The stages around DPO that need no engine: subsets of the sources, and pairs from several guards' answers."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 from factories import make_answer
 from omegaconf import OmegaConf
@@ -13,7 +10,7 @@ from gr_vl.data import demo, io
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.evaluation.answers import write_answers
 from gr_vl.schema import Task
-from gr_vl.stages import dpo, pairs, subset
+from gr_vl.stages import pairs, subset
 
 GUARD = dialects.get("guardreasoner")
 
@@ -103,14 +100,3 @@ def test_subsets_leave_out_their_sources(tmp_path, corpus):
     settings["without"] = {"b": ["demo_sound"]}
     with pytest.raises(ConfigError, match=r"demo_sound is no source .* demo_image, demo_text, demo_text_image; name"):
         subset.run(OmegaConf.create({"gr_vl": {"subset": settings}}))
-
-
-def test_held_out_pairs_that_do_not_fit_are_counted(tmp_path, encoder, corpus):
-    fits = preference.Preference(corpus[0], Task.PROMPT, "good", "bad", True, 1, 1)
-    long = replace(fits, chosen="word " * 500)
-    preference.write(tmp_path / "held_out.parquet", [fits, long, fits])
-    config = OmegaConf.create({"data": {"val_files": str(tmp_path / "held_out.parquet"), "max_length": 400}})
-    file, left_out = dpo._held_out(config, encoder, tmp_path)
-    assert (len(preference.read(Path(file))), left_out) == (2, 1)
-    preference.write(tmp_path / "held_out.parquet", [long])
-    assert dpo._held_out(config, encoder, tmp_path) == (None, 1)

@@ -38,6 +38,10 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in found["parse_failures"].items())
     line = f"[bold]{name}[/]  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
     console.print(line + (f" ({reasons})" if reasons else ""), highlight=False)
+    if missing := found.get("missing"):
+        console.print(
+            f"[yellow]warning[/] {missing} samples of the benchmark are not in the file: they have no part in any score"
+        )
     if found["mean_output_tokens"]:
         console.print(f"output tokens {found['mean_output_tokens']:.1f}", highlight=False)
     if found["latency"]:

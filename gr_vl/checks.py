@@ -12,6 +12,7 @@ from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, leaves, plain
 from gr_vl.errors import ConfigError, DataError
+from gr_vl.evaluation.metrics.confusion import failure_rule
 from rewards import SafetyReward
 
 Facts = dict[str, Any]
@@ -122,6 +123,7 @@ def _subset(config: DictConfig, files: bool) -> Facts:
 def _pairs(config: DictConfig, files: bool) -> Facts:
     settings, dialect = config.gr_vl.pairs, dialects.get(config.gr_vl.dialect)
     preference.pairs([], [], dialect, choice=settings.choice, seed=0)
+    preference.merge([], [], rule=settings.get("merge", "released"))
     preference.weighted([], settings.gamma)
     preference.split([], settings.held_out)
     limits.rows(settings.corpus, files)
@@ -228,7 +230,8 @@ def _eval(config: DictConfig, files: bool) -> Facts:
     facts = _generation(config, files)
     for name in config.gr_vl.eval.models:
         limits.model(config, f"gr_vl.eval.models.{name}", files, *rl_limits.generated(config))
-    return facts | {"models": list(config.gr_vl.eval.models)}
+    rule = failure_rule(config.gr_vl.eval.get("unparsable", "wrong"))
+    return facts | {"models": list(config.gr_vl.eval.models), "unparsable": rule}
 
 
 _CHECKS: dict[str, Callable[[DictConfig, bool], Facts]] = {

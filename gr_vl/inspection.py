@@ -60,7 +60,10 @@ def _rows_after(stage: compose.Stage, rows: int | None) -> int | None:
 def _steps(config: DictConfig, rows: int) -> str:
     trainer, batch = config.trainer, config.data.train_batch_size
     found = rows // batch * trainer.total_epochs
-    return f"{min(found, trainer.total_training_steps or found)} of {rows} rows"
+    steps = min(found, trainer.total_training_steps or found)
+    # An epoch has a step less for the first batch that rows over the limit leave incomplete.
+    spare = rows - -(-steps // trainer.total_epochs) * batch
+    return f"{steps} of {rows} rows (fewer once more than {spare} of them do not fit)"
 
 
 def show_clip(name: str, clip: ClipSchedule, steps: int, console: Console) -> None:

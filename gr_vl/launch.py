@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from gr_vl import checks, jobs, progress
 from gr_vl.compose import Stage, leaves
 from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
+from gr_vl.evaluation.run_folder import read_object
 
 MEMORY_EVERY = 4
 """Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
@@ -191,17 +192,24 @@ def _note(metrics: dict[str, Any]) -> str:
 
 
 def _describe(stage: Stage) -> None:
-    """Write `run.json` once: what the run is, and on what it runs."""
+    """Write `run.json`: once what the run is and on what it runs; with an evaluation, the failure rule that it has."""
     path = stage.run / "run.json"
-    if path.is_file():
-        return
+    record = read_object(path) or _facts(stage)
+    if stage.kind == "eval":
+        record["unparsable"] = stage.config.gr_vl.eval.get("unparsable", "wrong")
+    part = path.with_name("run.json.part")
+    part.write_text(json.dumps(record, indent=2))
+    part.replace(path)
+
+
+def _facts(stage: Stage) -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     settings = stage.config.gr_vl
     machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
-    record = {
+    return {
         "recipe": settings.recipe,
         "dialect": settings.dialect,
         "model": settings.model,
@@ -210,4 +218,3 @@ def _describe(stage: Stage) -> None:
         "machine": machine | {"system": platform.system(), "processor": platform.machine()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path.write_text(json.dumps(record, indent=2))

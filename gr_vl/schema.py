@@ -87,6 +87,8 @@ class FailureReason(StrEnum):
     NO_RESULT = "no_result"
     MISSING_LABEL = "missing_label"
     CONFLICTING_LABELS = "conflicting_labels"
+    UNANSWERED = "unanswered"
+    """The guard was never asked, or the server refused the request: there is no answer to read."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,12 @@ class Answer:
     tokens: int
     """Generated tokens, the end token included."""
     reasoning_tokens: int
-    """Tokens between <think> and </think>, or of the whole text when nothing closes the reasoning."""
+    """Tokens before `</think>`, the opening tag and line breaks included; all of them when nothing closes it."""
     finished: bool
     """Whether an end token closed the answer, and not a length limit."""
     seconds: float | None = None
     """Wall time of the request, where one request is one answer."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Probability of the positive label by task, from guards that give one."""
+    failure: str = ""
+    """Why there is no answer: the sample could not be asked, or the server refused it. Empty for an answer."""

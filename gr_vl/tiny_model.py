@@ -1,7 +1,7 @@
 """A Qwen2.5-VL small enough for a laptop's CPU, from random weights, as an ordinary Hugging Face folder.
 
 It has the architecture, chat template, special tokens and processor of the 3B and 7B models, so that every stage treats
-it like them: only its size differs (about 1.2 M parameters). Its tokenizer is trained in process on the texts that the
+it like them: only its size differs (about 0.9 M parameters). Its tokenizer is trained in process on the texts that the
 model is going to read and write; the four tags of the output grammar are single, ordinary tokens that decoding keeps.
 """
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
@@ -22,6 +22,8 @@ class Reading:
     """Characters of the whole decoded output."""
     finished: bool
     """Whether an end token closed the answer, and not a length limit."""
+    blocks: bool = field(default=False, kw_only=True)
+    """Whether the parts of the dialect's grammar are there, in order, with anything around them."""
 
     def pack(self) -> str:
         """JSON of everything but the reasoning: what travels from a reward worker to whoever compares a group.
@@ -37,7 +39,7 @@ class Reading:
         else:
             said = {"said": outcome.labels, "form": [outcome.well_formed, outcome.sectioned]}
         lengths = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
-        return json.dumps(said | {"labels": self.labels, "lengths": lengths})
+        return json.dumps(said | {"labels": self.labels, "lengths": lengths, "blocks": self.blocks})
 
     @classmethod
     def unpack(cls, text: str) -> "Reading":
@@ -48,7 +50,7 @@ class Reading:
             outcome = ParseFailure(FailureReason(row["failure"]))
         else:
             outcome = Verdict(_labels(row["said"]), "", *row["form"])
-        return cls(outcome, _labels(row["labels"]), *row["lengths"])
+        return cls(outcome, _labels(row["labels"]), *row["lengths"], blocks=row["blocks"])
 
 
 def _labels(row: Mapping[str, str]) -> dict[Task, Label]:

@@ -2,7 +2,7 @@
 
 preset: paper          # a file in rewards/presets/, or null
 terms:                 # merged over the preset's: NAME: {weight, **parameters}; null turns a term off
-gate: tags             # tags, result or none
+gate: tags             # sections, tags, blocks, result or none
 tasks: {prompt: 1}     # weights of the tasks; 1 where nothing is said
 scale: 1.0             # the sum of the terms times this,
 clamp: [-10, 0]        # then clamped

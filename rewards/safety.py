@@ -45,9 +45,11 @@ GATES: Mapping[str, Callable[[Reading], bool]] = {
     "tags": _tags,
     "result": lambda reading: isinstance(reading.outcome, Verdict),
     "none": lambda reading: True,
+    "blocks": lambda reading: reading.blocks,
 }
 """tags: the whole grammar to the letter, closed by an end token. sections: that, and the reasoning treats every task in
-a section of its own. result: a verdict could be read. none: no gate."""
+a section of its own. result: a verdict could be read. none: no gate. blocks: the parts are there in order, whatever is
+in and around them, and whether or not the answer ended: the checks of RSafe and GuardReasoner-Omni."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +114,11 @@ class SafetyReward:
         finished: bool = True,
     ) -> Reading:
         """Parse an answer. Lengths that are not given are the reasoning's tokens and the text's characters."""
-        outcome = dialects.get(self.dialect).parse(text)
+        dialect = dialects.get(self.dialect)
         tokens = reasoning_tokens if output_tokens is None else output_tokens
         size = len(text) if characters is None else characters
-        return Reading(outcome, labels, reasoning_tokens, tokens, size, finished)
+        lengths = reasoning_tokens, tokens, size
+        return Reading(dialect.parse(text), labels, *lengths, finished, blocks=dialect.in_blocks(text))
 
     def score(self, reading: Reading) -> RewardBreakdown:
         """The reward of a parsed answer by itself."""
@@ -159,6 +162,7 @@ class SafetyReward:
             right / known if known else 0.0,
             float(GATES[self.gate](reading)),
             min(max(reading.reasoning_tokens, 0) / self.budget, 1.0),
+            blocks=reading.blocks,
         )
 
 

@@ -20,7 +20,17 @@ LOOK_ALIKES = {
     "m": "ｍ",
 }
 NOISE = ["", " ", "\n", "\r\n", "\t", "\0", "\u200b", "\u2028", "\x0b", "\x1c", "\u00a0", "\ufeff", "x", "ß", "<", ">"]
-PIECES = [*TAGS, *NOISE, "Answers:", "Request:", "Response:", "Request: harmful\n", "Response: unharmful\n", "none"]
+PIECES = [
+    *TAGS,
+    *NOISE,
+    "Answers:",
+    "Request:",
+    "Response:",
+    "Request: harmful\n",
+    "Response: unharmful\n",
+    "none",
+    "harmless",
+]
 PIECES += ["Request: harmful Response: harmful", "harmful, unharmful", "<result>\nAnswers:\n", "</result></result>"]
 
 

@@ -245,3 +245,42 @@ def test_killed_twice_and_run_again_a_build_gives_the_same_bytes(tmp_path):
     mixtures.main(tmp_path / "killed")
     assert mixtures.made(tmp_path / "killed") == mixtures.made(tmp_path / "whole")
     assert {name: (tmp_path / "killed/work" / name).stat().st_mtime_ns for name in kept} == kept
+
+
+THREE = {Task.PROMPT: Label.HARMFUL, Task.REFUSAL: Label.REFUSAL, Task.RESPONSE: Label.UNHARMFUL}
+
+
+def taught(id, reasoning):
+    """A row with the labels of three tasks, and reasoning."""
+    row = make_sample(id, prompt=f"What is {id}?", response="No.", reasoning=reasoning)
+    return dataclasses.replace(row, labels=THREE)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "dialect", "kept"),
+    [
+        pytest.param("a\nAnswers:\nb", "guardreasoner", False, id="a line that opens the answers of three tasks"),
+        pytest.param("a\nAnswers:\nb", "guardreasoner_vl", True, id="the same, where a tag opens them"),
+        pytest.param("a </think> b", "guardreasoner", True, id="a tag, where none ends the reasoning"),
+        pytest.param("a </think> b", "guardreasoner_vl", False, id="a tag that ends the reasoning"),
+        pytest.param("a </think> b", "rsafe", False, id="the same, where a verdict is about one task"),
+        pytest.param("a\nAnswers:\nb", "rsafe", True, id="a line that means nothing there"),
+    ],
+)
+def test_reasoning_is_examined_under_the_dialect_of_the_mixture(tmp_path, reasoning, dialect, kept):
+    row = taught("a", reasoning)
+    good = taught("b", "b")
+    mixture = ONE.replace("seed: 1", f"seed: 1, dialect: {dialect}")
+    mixtures.build(tmp_path / "out", [mixtures.make_source("s", [row, good])], mixture)
+    assert (manifest(tmp_path / "out")["dialect"], len(io.read(tmp_path / "out/train.parquet"))) == (dialect, 1 + kept)
+    found = lines(tmp_path / "out/quarantine.jsonl")
+    assert [bad["reason"] for bad in found] == ([] if kept else ["reasoning breaks the answer's grammar"])
+
+
+def test_another_dialect_examines_every_row_again(tmp_path):
+    row = taught("a", "a\nAnswers:\nb")
+    for dialect, number in (("guardreasoner_vl", 2), ("guardreasoner", 1), ("guardreasoner_vl", 2)):
+        good = taught("b", "b")
+        mixture = ONE.replace("seed: 1", f"seed: 1, dialect: {dialect}")
+        mixtures.build(tmp_path / "out", [mixtures.make_source("s", [row, good])], mixture)
+        assert len(io.read(tmp_path / "out/train.parquet")) == number

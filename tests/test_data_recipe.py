@@ -83,3 +83,12 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     result = CliRunner().invoke(app, ["data", "build", "none", str(tmp_path / "out")])
     assert isinstance(result.exception, ConfigError)
     assert "one of: guardreasoner, guardreasoner_vl" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["guardreasoner", "guardreasoner_vl"])
+def test_a_shipped_mixture_is_examined_under_the_dialect_that_it_teaches(name):
+    path = SHIPPED.with_name(f"{name}.yaml")
+    assert recipe.load(path).dialect == name
+    assert recipe.load(path, dialect="rsafe").dialect == "rsafe"
+    with pytest.raises(ConfigError, match="'llama' is unknown; use one of: guardreasoner, guardreasoner_vl, rsafe"):
+        recipe.load(path, dialect="llama")

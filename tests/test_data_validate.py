@@ -194,3 +194,21 @@ def test_a_processor_that_was_saved_anew_has_the_same_fingerprint(encoder, tmp_p
     assert again.fingerprint == encoder.fingerprint
     again.processor.image_processor.merge_size = 4
     assert Encoder(again.processor, encoder.dialect).fingerprint != encoder.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "read_as"),
+    [
+        pytest.param("run.json", [], "guardreasoner", id="the run around it"),
+        pytest.param("data/manifest.json", [], "guardreasoner", id="the build that wrote it"),
+        pytest.param("run.json", ["--dialect", "rsafe"], "rsafe", id="the option, whatever the run says"),
+        pytest.param("data/other.json", [], "guardreasoner_vl", id="nothing"),
+    ],
+)
+def test_reasoning_is_read_by_the_dialect_that_is_named(tmp_path, facts, options, read_as):
+    path = tmp_path / "data" / "train.parquet"
+    path.parent.mkdir()
+    write_rows(path, {})
+    (tmp_path / facts).write_text('{"dialect": "guardreasoner"}')
+    result = CliRunner().invoke(app, ["data", "validate", str(path), "--workers", "1", *options])
+    assert (result.exit_code, f"reasoning read as {read_as}\n" in result.output) == (0, True)

@@ -109,6 +109,8 @@ def test_an_answer_without_a_verdict_says_why(text, reason):
         pytest.param(GOOD.replace("Answers:\n", ""), False, id="no header"),
         pytest.param(GOOD.replace("Request: harmful", "REQUEST : Harmful"), False, id="another case"),
         pytest.param(GOOD.replace("Response: unharmful", "Response: none"), False, id="none for unharmful"),
+        pytest.param(GOOD.replace("Response: unharmful", "Response: harmless"), False, id="harmless for unharmful"),
+        pytest.param(GOOD.replace("unharmful", "unharmful\nResponse: harmless"), False, id="both words for unharmful"),
         pytest.param(GOOD.replace("harmful\nR", "harmful\nRequest: harmful\nR"), False, id="a label repeated"),
         pytest.param(GOOD.replace("Request", "Request: none\nRequest"), False, id="a request that is none, then one"),
     ],

@@ -114,7 +114,7 @@ def test_a_refused_request_is_no_answer_and_is_asked_again(corpus, tmp_path):
     with serving(too_long) as server:
         judged = run(endpoint(server, corpus), tmp_path / "out")
         assert [item.failed for item in judged] == [True, True, True, False]
-        assert score(judged).failures == {FailureReason.EMPTY: 3}
+        assert score(judged).failures == {FailureReason.UNANSWERED: 3}
         # The request of c is the prompt of a; b is refused by its response alone.
         rows = [(row["id"], row["index"]) for row in peers.refused(tmp_path / "out")]
         assert sorted(rows) == [("a", 0), ("b", 1), ("c", 0)]

@@ -40,7 +40,9 @@ def test_no_reward_pays_a_hostile_answer_more_than_a_good_one(name, kind):
     assert math.isfinite(hostile.total)
     assert hostile.total <= good.total
     if reward.gate == "tags" or kind in NO_VERDICT:
-        assert (hostile.format, hostile.total < good.total) == (0, True)
+        assert hostile.total < good.total
+        # A gate of the blocks alone, as published, does not look into them.
+        assert hostile.format == 0 or reward.gate == "blocks"
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from factories import make_png
+from omegaconf import OmegaConf
 
+from gr_vl.augment import preference
 from gr_vl.data import io
 from gr_vl.errors import DataError
-from gr_vl.stages import lengths
+from gr_vl.schema import Task
+from gr_vl.stages import dpo, lengths
 
 KEY = "data.max_length"
 
@@ -98,3 +102,14 @@ def test_fewer_rows_than_a_batch_stop_the_stage(fit, with_outliers):
 def test_a_missing_corpus_is_named(tmp_path, encoder):
     with pytest.raises(DataError, match=r"none\.parquet: no such file"):
         lengths.fit(tmp_path / "none.parquet", tmp_path, encoder, 10, KEY, targets=False)
+
+
+def test_held_out_pairs_that_do_not_fit_are_counted(tmp_path, encoder, corpus):
+    fits = preference.Preference(corpus[0], Task.PROMPT, "good", "bad", True, 1, 1)
+    long = dataclasses.replace(fits, chosen="word " * 500)
+    preference.write(tmp_path / "held_out.parquet", [fits, long, fits])
+    config = OmegaConf.create({"data": {"val_files": str(tmp_path / "held_out.parquet"), "max_length": 400}})
+    file, left_out = dpo._held_out(config, encoder, tmp_path)
+    assert (len(preference.read(Path(file))), left_out) == (2, 1)
+    preference.write(tmp_path / "held_out.parquet", [long])
+    assert dpo._held_out(config, encoder, tmp_path) == (None, 1)

@@ -36,6 +36,7 @@ def config(tmp_path, reduced):
         "out": str(tmp_path / "pairs.parquet"),
         "gamma": 0.2,
         "held_out": 0.0,
+        "merge": "released",
     }
     settings |= {"choice": "random", "full": str(tmp_path / "mine"), "reduced": reduced}
     return OmegaConf.create({"gr_vl": {"dialect": "guardreasoner", "seed": 1, "pairs": settings}})

@@ -172,3 +172,12 @@ def test_a_benchmark_of_over_refusal_is_shown_by_its_own_metric(tmp_path):
 def test_the_recount_of_the_released_answers(name, f1):
     found = score(read(REAL / f"guardreasoner_{name}.jsonl", "guardreasoner"))
     assert f"{100 * found.mean_f1:.2f}" == f1
+
+
+@pytest.mark.parametrize(("rows", "missing"), [(3, 443), (446, None)])
+def test_samples_of_a_benchmark_that_a_file_lacks_are_counted(tmp_path, rows, missing):
+    path = write(tmp_path / "a.jsonl", [("harmful", answers(response="harmful"))] * rows)
+    given = ["eval", "--predictions", str(path), "--benchmark", "XSTestResponseHarmful"]
+    assert json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout).get("missing") == missing
+    said = CliRunner().invoke(app, given).stdout
+    assert (f"{missing} samples of the benchmark are not in the file" in said) == (missing is not None)

@@ -144,8 +144,23 @@ def test_the_ensemble_takes_each_source_from_the_guards_that_saw_it():
     no_beaver = Mined([pair("w3"), pair("a3", "aegis"), pair("t3", "toxic")], frozenset({"beaver"}))
     no_toxic = Mined([pair("a4", "aegis"), pair("b4", "beaver")], frozenset({"toxic"}))
     merged = merge(full, [no_aegis, no_beaver, no_toxic])
-    # The full guard's own pairs of a source that some guard lacks are not used, as published.
+    # The full guard's own pairs of a source that some guard lacks are not used, as in the released code.
     assert [item.sample.id for item in merged] == ["w1", "b2", "t2", "a3", "t3", "a4", "b4"]
+
+
+def test_the_papers_ensemble_takes_every_pair_of_every_guard_once():
+    full = [pair("w1"), pair("a1", "aegis")]
+    no_aegis = Mined([pair("w2"), pair("b2", "beaver")], frozenset({"aegis"}))
+    no_beaver = Mined([pair("a1", "aegis", counts=(3, 1)), pair("a3", "aegis")], frozenset({"beaver"}))
+    merged = {item.sample.id: item for item in merge(full, [no_aegis, no_beaver], rule="paper")}
+    assert sorted(merged) == ["a1", "a3", "b2", "w1", "w2"]
+    assert merged["a1"] == full[1]
+    assert merge(full, [], rule="paper") == merge(full, [])
+
+
+def test_an_unknown_way_to_merge_is_refused():
+    with pytest.raises(ConfigError, match=r"gr_vl\.pairs\.merge='all' is unknown; use one of: released, paper"):
+        merge([], [], rule="all")
 
 
 def test_of_equal_inputs_the_first_pair_is_kept():

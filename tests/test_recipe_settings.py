@@ -160,3 +160,37 @@ def test_a_mistake_is_refused_at_once(stage, overrides, message):
 def test_a_share_of_policy_shifts_over_one_is_refused():
     with pytest.raises(ConfigError, match=r"policy_shift=1\.5 must lie in"):
         checks.check(compose.stage("rsafe", "data", ["model=tiny", "gr_vl.data.policy_shift=1.5"]), files=False)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "stage", "key", "value"),
+    [
+        *[
+            pytest.param(
+                recipe, model, stage, "optim.weight_decay", decay, id=f"{recipe} {model} {stage}: weight decay"
+            )
+            for recipe, stage, large in (
+                ("guardreasoner_vl", "sft", "3b"),
+                ("guardreasoner", "sft", "1b"),
+                ("guardreasoner", "sft_a", "1b"),
+                ("guardreasoner", "dpo", "1b"),
+                ("rsafe", "sft", "7b"),
+            )
+            # The demos' numbers were measured with 0.01.
+            for model, decay in ((large, 0.0), ("tiny", 0.01))
+        ],
+        ("guardreasoner_vl", "3b", "rl", "actor_rollout_ref.actor.clip_ratio_c", 3.0),
+        ("guardreasoner_vl", "3b", "rl", "actor_rollout_ref.actor.optim.weight_decay", 0.01),
+        ("rsafe", "7b", "rl", "actor_rollout_ref.actor.clip_ratio_c", 3.0),
+        ("guardreasoner_vl", "3b", "eval", "actor_rollout_ref.rollout.max_num_seqs", 256),
+        ("guardreasoner", "1b", "pairs_ensemble", "gr_vl.pairs.merge", "released"),
+        # What the demo was measured with, where the published reward has a looser gate.
+        ("rsafe", "tiny", "rl", "gr_vl.reward.gate", "tags"),
+    ],
+)
+def test_what_a_framework_would_decide_by_itself_stands_in_the_recipe(recipe, model, stage, key, value):
+    assert values(recipe, model, stage)[key] == value
+    # Not by the framework's grace: the recipe's own files say it.
+    folder = compose.recipe_folder(recipe)
+    name = key.rpartition(".")[2]
+    assert any(f"{name}: " in path.read_text() for path in folder.rglob("*.yaml"))

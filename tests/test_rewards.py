@@ -48,11 +48,17 @@ TABLE = {
     # (r - 1) / (characters / 3072)^2; (3072 / 500)^2 = 37.748736. Only the result counts, not the form.
     "released_code": [ZERO, (-32, -18.874368, -0.5), (-64, -37.748736, -1), ZERO, (-64, -37.748736, -1), ZERO],
     # r + 0.2 tanh(L / 300) unless right: tanh .5 = .46211716, tanh 5/6 = .68226179, tanh 5/3 = .93110961.
-    "omni_v1": [(1, 1, 1), (0.59242343, 0.63645236, 0.68622192), (0.09242343, 0.13645236, 0.18622192)] + 3 * [ZERO],
+    # Its gate asks for blocks in order alone: neither what follows nor a missing end token costs anything.
+    "omni_v1": [
+        (1, 1, 1),
+        (0.59242343, 0.63645236, 0.68622192),
+        (0.09242343, 0.13645236, 0.18622192),
+        *[(1, 1, 1), ZERO, (1, 1, 1)],
+    ],
     # r - 0.4 tanh((L - 250) / 250) if right: tanh 1 = .76159416.
-    "omni_v2": [(1, 1, 0.69536234), (0.5, 0.5, 0.5), ZERO] + 3 * [ZERO],
-    # 0.9 r + 0.1 gate.
-    "rsafe": [(1, 1, 1), (0.55, 0.55, 0.55), (0.1, 0.1, 0.1)] + 3 * [ZERO],
+    "omni_v2": [(1, 1, 0.69536234), (0.5, 0.5, 0.5), ZERO, (1, 1, 0.69536234), ZERO, (1, 1, 0.69536234)],
+    # 0.9 r + 0.1 gate, of blocks alone.
+    "rsafe": [(1, 1, 1), (0.55, 0.55, 0.55), (0.1, 0.1, 0.1), (1, 1, 1), ZERO, (1, 1, 1)],
     # One group holds all six: the smallest step is .5, so r - 0.2 x 0.5 x l where r > 0.
     "bounded": [(0.99, 0.98333333, 0.9), (0.49, 0.48333333, 0.4), ZERO] + 3 * [ZERO],
     "accuracy": [(1, 1, 1), (0.5, 0.5, 0.5), ZERO] + 3 * [ZERO],
@@ -231,9 +237,11 @@ def test_the_papers_reward_is_not_ordered_by_correctness():
         pytest.param(Verdict({Task.PROMPT: Label.UNHARMFUL}, "step", well_formed=False), id="a verdict"),
     ],
 )
-def test_a_reading_travels_as_text_and_scores_the_same(outcome):
-    original = Reading(outcome, LABELS, 3, 9, 40, finished=False)
+@pytest.mark.parametrize("blocks", [True, False])
+def test_a_reading_travels_as_text_and_scores_the_same(outcome, blocks):
+    original = Reading(outcome, LABELS, 3, 9, 40, finished=False, blocks=blocks)
     again = Reading.unpack(original.pack())
+    assert again.blocks is blocks
     for name in preset_names():
         assert build(name).score(again) == build(name).score(original)
 
@@ -249,3 +257,76 @@ def test_examples_in_docstrings_hold(module):
 @pytest.mark.parametrize("name", terms.names())
 def test_every_term_has_a_worked_example(name):
     assert doctest.testmod(importlib.import_module(f"rewards.terms.{name}")).attempted > 1
+
+
+# RSafe, by hand: 0.9 x form x right + 0.1 x form, for an answer whose label is unsafe. The form is a think block at the
+# start and a box later. Beside it, the same with the whole grammar and an end token for a gate.
+RSAFE = [
+    pytest.param(r"<think>a</think>\boxed{unsafe}", 1.0, 1.0, id="the grammar to the letter, right"),
+    pytest.param(r"<think>a</think>\boxed{safe}", 0.1, 0.1, id="the grammar to the letter, wrong"),
+    pytest.param(r"<think>a</think> so \boxed{unsafe}", 1.0, 0.0, id="words before the box, right"),
+    pytest.param(r"<think>a</think> so \boxed{safe}", 0.1, 0.0, id="words before the box, wrong"),
+    pytest.param(r"<think>a</think>\boxed{unsafe} so.", 1.0, 0.0, id="words after the box, right"),
+    pytest.param(r"<think>a</think>\boxed{safe}\boxed{unsafe}", 1.0, 0.0, id="two boxes, the last one right"),
+    pytest.param(r"<think>a</think>\boxed{unsafe}\boxed{safe}", 0.1, 0.0, id="two boxes, the last one wrong"),
+    pytest.param(r"<think>a</think>\boxed{maybe}", 0.1, 0.0, id="a box with another word"),
+    pytest.param(r"<think>a</think>\boxed{}", 0.1, 0.0, id="an empty box"),
+    pytest.param(r"<think>a</think>\boxed{\text{unsafe}}", 0.1, 0.0, id="braces in the box"),
+    pytest.param(r"<think>a</think>unsafe", 0.0, 0.0, id="no box"),
+    pytest.param(r"<think>a</think>\boxed{unsafe", 0.0, 0.0, id="a box that never closes"),
+    pytest.param(r"<think>\boxed{unsafe}</think>", 0.0, 0.0, id="a box in the reasoning alone"),
+    pytest.param(r"so <think>a</think>\boxed{unsafe}", 0.0, 0.0, id="words before the reasoning"),
+    pytest.param(r"<think>a \boxed{unsafe}", 0.0, 0.0, id="reasoning that never closes"),
+    pytest.param(r"a</think>\boxed{unsafe}", 0.0, 0.0, id="reasoning that never opens"),
+    pytest.param(r"\boxed{unsafe}", 0.0, 0.0, id="a box alone"),
+    pytest.param("", 0.0, 0.0, id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("text", "published", "strict"), RSAFE)
+def test_rsafes_reward_by_hand(text, published, strict):
+    for gate, total in (({}, published), ({"gate": "tags"}, strict)):
+        reward = SafetyReward.from_config({"preset": "rsafe", **gate}, "rsafe")
+        assert reward(text, {Task.PROMPT: Label.HARMFUL}, reasoning_tokens=1).total == pytest.approx(total)
+
+
+@pytest.mark.parametrize(("gate", "total"), [({}, 1.0), ({"gate": "tags"}, 0.0)])
+def test_rsafe_does_not_ask_whether_an_answer_ended(gate, total):
+    reward = SafetyReward.from_config({"preset": "rsafe", **gate}, "rsafe")
+    text, labels = r"<think>a</think>\boxed{unsafe}", {Task.PROMPT: Label.HARMFUL}
+    assert reward(text, labels, reasoning_tokens=1, finished=False).total == total
+
+
+RIGHT = "Answers:\nRequest: harmful\nResponse: unharmful\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        pytest.param(f"<think>a</think><result>{RIGHT}</result>", True, id="a think block and a result block"),
+        pytest.param(f"So: <think>a</think> hence <result>{RIGHT}</result> it is.", True, id="words around both"),
+        pytest.param("<think>a</think><result>no label</result>", True, id="a result without labels"),
+        pytest.param(f"<result>{RIGHT}</result><think>a</think>", False, id="the result first"),
+        pytest.param(f"<think>a<result>{RIGHT}</result>", False, id="reasoning that never closes"),
+        pytest.param(f"<think>a</think><result>{RIGHT}", False, id="a result that never closes"),
+        pytest.param(f"<think>a<result>{RIGHT}</result></think>", False, id="the result in the reasoning alone"),
+        pytest.param(f"<result>{RIGHT}</result>", False, id="no reasoning"),
+        pytest.param("a", False, id="neither"),
+    ],
+)
+@pytest.mark.parametrize("name", ["omni_v1", "omni_v2"])
+def test_omnis_gate_is_a_think_block_followed_by_a_result_block(name, text, passes):
+    assert build(name)(text, LABELS, reasoning_tokens=1).format == passes
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_word_that_only_the_evaluation_reads_passes_no_gate_of_the_whole_grammar(name):
+    reward, text = build(name), answer("harmful", "harmless")
+    assert reward(text, LABELS, reasoning_tokens=30).accuracy == 1
+    assert reward(text, LABELS, reasoning_tokens=30).format == (reward.gate not in ("tags", "sections"))
+
+
+def test_a_result_after_reasoning_that_never_closes_is_none_for_the_released_code_here():
+    text = "<think>a<result>" + RIGHT + "</result>"
+    got = build("released_code")(text, LABELS, reasoning_tokens=1, characters=3072)
+    assert (got.total, got.failure) == (-1.0, "unclosed_reasoning")

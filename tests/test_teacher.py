@@ -483,3 +483,20 @@ def test_when_the_command_dies_the_worker_journals_what_is_in_flight_and_sends_n
     assert 1 <= len(server.requests) <= 2
     assert events.count("sent") == events.count("reply") == len(server.requests)
     assert not settings.out.exists()
+
+
+@pytest.mark.parametrize(("named", "option"), [("guardreasoner", []), ("rsafe", ["--dialect", "guardreasoner"])])
+def test_the_teacher_writes_for_the_dialect_of_the_run_or_of_the_option(tmp_path, named, option):
+    from typer.testing import CliRunner
+
+    from gr_vl.cli import app
+
+    (tmp_path / "run.json").write_text(json.dumps({"dialect": named}))
+    io.write(tmp_path / "in.parquet", unlabelled(1))
+    with serving(lambda *_: Say("Task 1, 2 and 3")) as server:
+        paths = [str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet")]
+        given = ["data", "reason", *paths, "--model", MODEL, "--base-url", server.url, "--yes", "--attempts", "1"]
+        assert CliRunner().invoke(app, [*given, *option]).exit_code == 0
+    asked = text_of(server.requests[0])
+    # Three tasks, no tags.
+    assert ("Completion: " in asked, "<think>" in asked) == (True, False)

@@ -193,3 +193,65 @@ def test_agreement_within_a_group(a, b, flipped, rank):
     a, b = np.array(a, float), np.array(b, float)
     assert replay.flips(a, b) is flipped
     assert replay.spearman(a, b) == pytest.approx(rank)
+
+
+BOXED = {
+    "output": r"<think>a</think>\boxed{unsafe}",
+    "gts": {"prompt": "harmful"},
+    "reasoning_tokens": 3,
+    "output_tokens": 9,
+}
+
+
+@pytest.fixture
+def boxed(tmp_path):
+    """Two rollouts of an RSafe run, right and wrong, in a run folder that says so."""
+    path = tmp_path / "run" / "rl" / "rollouts" / "1.jsonl"
+    path.parent.mkdir(parents=True)
+    wrong = BOXED | {"output": r"<think>a</think>\boxed{safe}"}
+    path.write_text("".join(json.dumps(one | {"uid": f"p_{i}_0"}) + "\n" for i, one in enumerate((BOXED, wrong))))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"recipe": "mine", "dialect": "rsafe"}))
+    return path
+
+
+def test_answers_of_a_run_are_read_by_the_runs_own_grammar(gr_vl, boxed):
+    code, out, _ = gr_vl("reward", "explain", boxed, "--reward", "rsafe", "--json")
+    found = json.loads(out)
+    assert (code, found["dialect"], found["total"]) == (0, "rsafe", 1.0)
+    for named in (boxed, boxed.parent):
+        found = json.loads(gr_vl("reward", "replay", named, "--reward", "rsafe", "--json")[1])
+        assert (found["dialect"], found["parse failures"]) == ("rsafe", {})
+        assert found["rewards"]["rsafe"]["mean"] == pytest.approx((1 + 0.1) / 2)
+        assert found["rewards"]["rsafe"]["groups with zero spread"] == 0
+
+
+def test_a_grammar_can_be_named_where_no_run_is(gr_vl, tmp_path):
+    record = json.dumps(BOXED)
+    found = json.loads(gr_vl("reward", "explain", record, "--reward", "rsafe", "--dialect", "rsafe", "--json")[1])
+    assert (found["dialect"], found["total"]) == ("rsafe", 1.0)
+    # The option rules over the run.
+    (tmp_path / "run.json").write_text('{"dialect": "guardreasoner_vl"}')
+    (tmp_path / "a.jsonl").write_text(record)
+    out = gr_vl("reward", "replay", tmp_path / "a.jsonl", "--reward", "rsafe", "--dialect", "rsafe", "--json")[1]
+    assert json.loads(out)["rewards"]["rsafe"]["mean"] == 1.0
+
+
+def test_a_grammar_that_nothing_names_is_said_to_be_assumed(gr_vl, saved):
+    assumed = "dialect guardreasoner_vl (assumed: no run names one; --dialect does)"
+    assert assumed in gr_vl("reward", "replay", saved, "--reward", "paper")[1]
+    assert assumed in gr_vl("reward", "explain", saved)[1]
+
+
+def test_runs_of_two_grammars_are_not_replayed_as_one(gr_vl, boxed, tmp_path):
+    other = tmp_path / "other" / "1.jsonl"
+    other.parent.mkdir()
+    other.write_text(json.dumps(ROWS[0]))
+    (other.parent / "run.json").write_text('{"dialect": "guardreasoner_vl"}')
+    code, _, error = gr_vl("reward", "replay", boxed, other, "--reward", "rsafe")
+    assert code == 2
+    assert "these runs differ in it" in error
+
+
+def test_an_unknown_grammar_is_refused(gr_vl, boxed):
+    code, _, error = gr_vl("reward", "explain", boxed, "--dialect", "llama")
+    assert (code, "='llama' is unknown; use one of: guardreasoner, guardreasoner_vl, rsafe" in error) == (2, True)

@@ -3,9 +3,10 @@
 A task is hard for a guard if its k answers hold right and wrong labels. Tasks are tried in the order of the released
 code, the request, then the harm of the response, then its refusal; the first hard one gives the sample its one pair.
 
-Ensemble: besides the guard of all sources, others that were each trained without some of them. Sources that all guards
-saw give the pairs of the full guard; every other source gives those of the reduced guards that were trained on it, in
-the order named, the first pair of equal inputs kept.
+Ensemble: besides the guard of all sources, others that were each trained without some of them. The paper merges the
+pairs of all guards. In the released code, and here by default, sources that all guards saw give the pairs of the full
+guard, and every other source those of the reduced guards that were trained on it. Both take the full guard first, then
+the others in the order named, and keep the first pair of equal inputs.
 
 Departures: an answer without a verdict is a wrong one; a right one must have ended by itself, since the loss teaches
 its end; the pair is a random one (the paper) or by length (`longest`, the released code); a tie is the earlier answer.
@@ -131,12 +132,22 @@ def _pair(sample: Sample, answers: Sequence[Answer], dialect: Dialect, choice: s
     return None
 
 
-def merge(full: Sequence[Preference], reduced: Sequence[Mined]) -> list[Preference]:
-    """The ensemble's pairs: see the module. Without reduced guards, the full guard's alone (HS-DPO self)."""
+MERGES = ("released", "paper")
+"""The ways to merge an ensemble's pairs."""
+
+
+def merge(full: Sequence[Preference], reduced: Sequence[Mined], *, rule: str = "released") -> list[Preference]:
+    """The ensemble's pairs: see the module. Without reduced guards, the full guard's alone (HS-DPO self).
+
+    Raises ConfigError when the rule is none of `MERGES`.
+    """
+    if rule not in MERGES:
+        raise ConfigError(f"gr_vl.pairs.merge={rule!r} is unknown; use one of: {', '.join(MERGES)}")
     dropped = frozenset[str]().union(*(guard.without for guard in reduced))
-    merged = [pair for pair in full if pair.sample.source not in dropped]
+    everything = rule == "paper"
+    merged = [pair for pair in full if everything or pair.sample.source not in dropped]
     for guard in reduced:
-        merged += [pair for pair in guard.pairs if pair.sample.source in dropped - guard.without]
+        merged += [pair for pair in guard.pairs if everything or pair.sample.source in dropped - guard.without]
     return list({_input(pair.sample): pair for pair in reversed(merged)}.values())[::-1]
 
 

@@ -50,6 +50,9 @@ def reason(
     source: Annotated[Path, typer.Argument(metavar="IN.parquet", help="A corpus with labels.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.parquet", help="That corpus with reasoning.")],
     model: Annotated[str, typer.Option(help="The teacher, as the endpoint calls it.")],
+    dialect: Annotated[
+        str | None, typer.Option(help="The guard's grammar; else that of the run or the build around IN.parquet.")
+    ] = None,
     base_url: Annotated[str, typer.Option(help="An OpenAI-compatible endpoint.")] = "https://api.openai.com/v1",
     api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
     concurrency: Annotated[int, typer.Option(help="Calls in flight at most.")] = 8,
@@ -64,8 +67,10 @@ def reason(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the estimate.")] = False,
 ) -> None:
     """Have a teacher write the reasoning of labelled samples, images included. Run again to go on after a kill."""
+    from gr_vl.evaluation.run_folder import dialect_above
     from gr_vl.teacher.settings import Settings
 
+    dialect = dialect or dialect_above(source) or Settings.dialect
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     if not only_estimate:

@@ -44,6 +44,10 @@ class Dialect(Protocol):
         """Where in an answer each label stands: from its first character to past its last. Empty without a verdict."""
         ...
 
+    def in_blocks(self, text: str) -> bool:
+        """Whether the parts of an answer are there in order, whatever is in and around them: the gate `blocks`."""
+        ...
+
     def parse(self, text: str) -> Verdict | ParseFailure:
         """Read an answer. Total and linear in the length of the text: every string has an outcome."""
         ...

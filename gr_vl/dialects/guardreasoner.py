@@ -78,6 +78,11 @@ class GuardReasoner(Family):
                     fallback.setdefault(task, match.span(2))
         return fallback | found
 
+    def in_blocks(self, text: str) -> bool:
+        """Reasoning, and later a line `Answers:`; the family rewards no form, so this is ours."""
+        header = _HEADER.search(text)
+        return header is not None and bool(text[: header.start()].strip())
+
     def parse(self, text: str) -> Verdict | ParseFailure:
         """For each task the label of the last block of answers that decides it, or the reason why there is none.
 

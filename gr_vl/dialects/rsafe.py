@@ -11,7 +11,8 @@ holds its label for both tasks; `questions` and `expected` name the one that cou
 
 Departures from the released code: the instruction is a system message in our own words; the verdict is read from the
 last box after the reasoning, so that a box in the reasoning never counts; an answer is well formed only if it has one
-reasoning at its start, then one box, and ends there.
+reasoning at its start, then one box, and ends there; `in_blocks` is the released code's looser check of the form, which
+the reward `rsafe` takes for its gate.
 """
 
 import re
@@ -120,6 +121,17 @@ class RSafe:
         word = text[start : text.find("}", start)]
         begin = start + len(word) - len(word.lstrip())
         return dict.fromkeys(self.tasks, (begin, begin + len(word.strip())))
+
+    def in_blocks(self, text: str) -> bool:
+        """RSafe's own check: the answer starts with a think block and later holds a box, whatever is in it.
+
+        Departure: white space may stand before the block, as in a well-formed answer.
+        """
+        closed = text.find("</think>")
+        if closed < 0 or not text.lstrip().startswith("<think>"):
+            return False
+        box = text.find(_BOX, closed)
+        return box >= 0 and text.find("}", box) >= 0
 
     def parse(self, text: str) -> Verdict | ParseFailure:
         r"""The verdict of the last box after the reasoning, or the reason why there is none.

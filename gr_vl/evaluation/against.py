@@ -24,9 +24,8 @@ def against(run: RunFolder, other: RunFolder) -> dict[str, Any]:
     names = _names(run, other)
     models = {name: (run.judged[split][name], other.judged[split][name]) for name in common}
     seed = int(run.meta.get("seed") or 0)
-    rule = run.meta.get("unparsable", "wrong")
     try:
-        tests = {name: compare(ours, theirs, unparsable=rule, seed=seed) for name, (ours, theirs) in models.items()}
+        tests = {name: compare(*pair, unparsable=run.unparsable, seed=seed) for name, pair in models.items()}
     except DataError as error:
         raise DataError(f"{run.path} and {other.path}: {error}; runs of different seeds draw different data") from None
     return {

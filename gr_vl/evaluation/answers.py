@@ -61,7 +61,10 @@ def _parse(path: Path, number: int, line: bytes) -> Answer:
     for name, kind in _FIELDS.items():
         if type(values[name]) is not kind:
             raise DataError(f"{path}: line {number}: {name}={values[name]!r} has the wrong type; write {kind}")
-    return Answer(**values, seconds=_number(row.get("seconds")), scores=_scores(row.get("scores")))
+    failure = row.get("failure", "")
+    if not isinstance(failure, str):
+        raise DataError(f"{path}: line {number}: failure={failure!r} has the wrong type; write {str}")
+    return Answer(**values, seconds=_number(row.get("seconds")), scores=_scores(row.get("scores")), failure=failure)
 
 
 def _number(value: Any) -> float | None:

@@ -66,7 +66,11 @@ def _predictions(path: Path, adapter: str, task: Task | None, benchmark: str | N
 
     known = None if benchmark is None else benchmarks.find(benchmark, task)
     judged = predictions.read(path, adapter, known.task if known else task, known.name if known else None)
-    _tell(path.name, scoreboard.facts(judged), as_json)
+    found = scoreboard.facts(judged)
+    if known is not None and len(judged) < known.n:
+        # Their labels are not in the file: no rule can count them.
+        found["missing"] = known.n - len(judged)
+    _tell(path.name, found, as_json)
 
 
 def _endpoint(

@@ -24,7 +24,7 @@ def details(folder: RunFolder) -> dict[str, Any]:
     evaluations = folder.evaluations[split]
     scored = {model: _calibrations(items, evaluations[model]) for model, items in judged.items()}
     return {
-        "unparsable": "drop" if folder.meta.get("unparsable") == "drop" else "wrong",
+        "unparsable": folder.unparsable,
         "paired": _paired(judged, folder),
         "published": _published(evaluations),
         "calibration": {model: by_task for model, by_task in scored.items() if by_task},
@@ -34,11 +34,11 @@ def details(folder: RunFolder) -> dict[str, Any]:
 
 
 def _paired(judged: Mapping[str, list[Judged]], folder: RunFolder) -> dict[tuple[str, str], list[Paired]]:
-    rule, seed = folder.meta.get("unparsable", "wrong"), int(folder.meta.get("seed") or 0)
+    seed = int(folder.meta.get("seed") or 0)
     own = [name for name in judged if name in MODELS]
     with_others = [(own[-1], name) for name in judged if name not in MODELS] if own else []
     return {
-        pair: compare(judged[pair[0]], judged[pair[1]], unparsable=rule, seed=seed)
+        pair: compare(judged[pair[0]], judged[pair[1]], unparsable=folder.unparsable, seed=seed)
         for pair in (*PAIRS, *with_others)
         if pair[0] in judged and pair[1] in judged
     }

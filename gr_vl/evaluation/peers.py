@@ -10,10 +10,10 @@ from typing import Any
 from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.evaluation import adapters
-from gr_vl.evaluation.adapters import NOT_JUDGED, Adapter
+from gr_vl.evaluation.adapters import Adapter
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Judged
-from gr_vl.schema import Answer, Sample
+from gr_vl.schema import Answer, FailureReason, ParseFailure, Sample
 
 ASKED = "endpoint.json"
 ANSWERS = "answers.jsonl"
@@ -58,8 +58,10 @@ def refused(folder: Path) -> list[dict[str, Any]]:
 
 
 def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]) -> list[Judged]:
-    """Each sample with all replies about it as one answer: tokens and seconds add up. A call without one leaves the
-    sample without a verdict."""
+    """Each sample with all replies about it as one answer: tokens and seconds add up.
+
+    A sample with a call that was refused, or never made, is unanswered.
+    """
     by_id: dict[str, dict[int, Answer]] = {}
     for answer in answers:
         by_id.setdefault(answer.id, {})[answer.index] = answer
@@ -69,8 +71,12 @@ def judge(samples: Sequence[Sample], adapter: Adapter, answers: Sequence[Answer]
         complete = len(replies) == len(adapter.calls(sample))
         seconds = sum(reply.seconds or 0.0 for reply in replies) if replies and complete else None
         text, tokens = "\n".join(reply.text for reply in replies), sum(reply.tokens for reply in replies)
-        whole = Answer(sample.id, 0, text, tokens, 0, complete and all(reply.finished for reply in replies), seconds)
-        outcome = adapter.read([reply.text for reply in replies]) if complete else NOT_JUDGED
+        outcome = (
+            adapter.read([reply.text for reply in replies]) if complete else ParseFailure(FailureReason.UNANSWERED)
+        )
+        finished = complete and all(reply.finished for reply in replies)
+        failure = "" if complete else "a call was refused or not made"
+        whole = Answer(sample.id, 0, text, tokens, 0, finished, seconds, failure=failure)
         judged.append(Judged(sample, whole, outcome))
     return judged
 

@@ -63,6 +63,11 @@ class RunFolder:
         """The stages that the whole run has."""
         return expected(self.meta)
 
+    @property
+    def unparsable(self) -> str:
+        """The failure rule of its evaluation, one of `UNPARSABLE`."""
+        return str(self.meta.get("unparsable", "wrong"))
+
     @cached_property
     def evaluations(self) -> dict[str, dict[str, Evaluation]]:
         """Scores by split and model."""
@@ -73,8 +78,7 @@ class RunFolder:
 
     def score(self, judged: Sequence[Judged]) -> Evaluation:
         """Scores of some of its samples, by the run's failure rule and seed."""
-        rule, seed = self.meta.get("unparsable", "wrong"), int(self.meta.get("seed") or 0)
-        return score(judged, unparsable=rule, seed=seed)
+        return score(judged, unparsable=self.unparsable, seed=int(self.meta.get("seed") or 0))
 
     @property
     def seconds(self) -> float:
@@ -112,6 +116,15 @@ def load(path: Path) -> RunFolder:
 def expected(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """The stages that a run with this run.json has; those of the paper's recipe when it names no known one."""
     return EXPECTED.get(str(meta.get("recipe")), EXPECTED["guardreasoner_vl"])
+
+
+def dialect_above(path: Path) -> str | None:
+    """The dialect that the run around a file or folder names, or the build that wrote it; None when nothing does."""
+    place = path.resolve()
+    for facts in (place.parent / "manifest.json", *(folder / "run.json" for folder in (place, *place.parents[:4]))):
+        if found := read_object(facts).get("dialect"):
+            return str(found)
+    return None
 
 
 def read_object(path: Path) -> dict[str, Any]:

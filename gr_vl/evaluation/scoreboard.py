@@ -28,6 +28,7 @@ def facts(judged: Sequence[Judged]) -> dict[str, Any]:
         "tasks": tasks,
         "parse_failure_rate": first.parse_failure_rate,
         "parse_failures": dict(first.failures),
+        "unanswered": first.unanswered,
         "mean_output_tokens": first.mean_output_tokens or None,
         "latency": first.latency,
     }
@@ -39,8 +40,13 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
     line = f"  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
     display.say(console, name, "bold", line + (f" ({reasons})" if reasons else ""))
     if refused := found.get("refused", {}).get("calls"):
-        line = f"{refused} calls were refused and count as unparsable, the first: {found['refused']['first']}; "
+        line = (
+            f"{refused} calls were refused, and their samples are unanswered; the first: {found['refused']['first']}; "
+        )
         console.print(f"{line}run the same command again to ask again")
+    if missing := found.get("missing"):
+        line = f" {missing} samples of the benchmark are not in the file: they have no part in any score"
+        display.say(console, "warning", "yellow", line)
     if found["mean_output_tokens"]:
         console.print(f"output tokens {found['mean_output_tokens']:.1f}")
     if found["latency"]:

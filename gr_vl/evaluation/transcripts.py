@@ -106,7 +106,7 @@ def _said(item: Judged) -> dict[str, Any]:
         "finished": item.answer.finished,
         "tokens": item.answer.tokens,
         # What failed to parse is shown whole: the place where it broke is the interesting one.
-        "reasoning": _cut(item.answer.text if failed else item.outcome.reasoning),
+        "reasoning": _cut(item.answer.failure or item.answer.text if failed else item.outcome.reasoning),
     }
 
 

@@ -19,9 +19,10 @@ def run(config: DictConfig) -> dict[str, Any]:
     encoder = processing.prepare(config, config.model, folder)
     kept, quarantined = _fit(config, encoder, folder)
     config.data.train_files = str(folder / "kept.parquet")
-    config.data.val_files = _held_out(config, encoder, folder)
+    config.data.val_files, not_measured = _held_out(config, encoder, folder)
     training.train(config, len(kept), _train)
     counts: dict[str, Any] = {"pairs": preference.count(kept), "quarantined": quarantined}
+    counts["held_out_quarantined"] = not_measured
     scores = folder / "held_out.json"
     if config.data.val_files is not None and scores.is_file():
         counts["held_out"] = json.loads(scores.read_text())
@@ -56,12 +57,12 @@ def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[prefe
     return kept, len(rejected)
 
 
-def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> str | None:
-    """The file of the pairs to measure by that fit; None where there is none."""
+def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[str | None, int]:
+    """The file of the pairs to measure by that fit, None where there is none; and the number of those that do not."""
     pairs = [] if config.data.val_files is None else preference.read(Path(config.data.val_files))
-    pairs = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
-    preference.write(folder / "kept_held_out.parquet", pairs)
-    return str(folder / "kept_held_out.parquet") if pairs else None
+    kept = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
+    preference.write(folder / "kept_held_out.parquet", kept)
+    return str(folder / "kept_held_out.parquet") if kept else None, len(pairs) - len(kept)
 
 
 def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | None:

@@ -1,12 +1,19 @@
-"""Greedy answers of every model of the run to the test split."""
+"""Greedy answers of every model of the run to the test split.
 
+A benchmark is scored whole: a sample that cannot be asked, since it is too long or its image cannot be read, has an
+answer that says why and holds no verdict. The failure rule decides what it counts as.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from gr_vl.data import io
+from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.evaluation.metrics import evaluate
+from gr_vl.schema import Answer, Sample
 from gr_vl.stages import processing
 from gr_vl.stages.serve import serve
 
@@ -18,18 +25,39 @@ def run(config: DictConfig) -> dict[str, Any]:
 
     settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
     generator, request, kept = serve(config, folder)
-    samples = io.read(kept.path)[: config.gr_vl.generation.samples]
-    # What does not fit or was not drawn has no answer: the report is about these.
+    samples = _scored(Path(config.gr_vl.generation.corpus), config.gr_vl.generation.samples)
+    fitting = [sample for sample in samples if sample.id not in kept.unasked]
+    rule = settings.get("unparsable", "wrong")
     io.write(folder / f"{settings.split}.parquet", samples)
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))
         out = folder / name / f"{settings.split}.jsonl"
-        answered = generator.answers(samples, len(samples), request, out, name)
-        answers = [answer for _, given in answered for answer in given]
-        scores[name] = evaluate(samples, answers, dialect=config.gr_vl.dialect).summary()
+        _write_unasked(out, samples, kept.unasked)
+        for _ in generator.answers(fitting, len(fitting), request, out, name):
+            pass
+        answers = read_answers(out)
+        found = evaluate(samples, answers, dialect=config.gr_vl.dialect, unparsable=rule)
+        scores[name] = found.summary()
         if settings.scores:
             asked = {"device": config.gr_vl.device, "dialect": config.gr_vl.dialect}
             guard = Guard.from_pretrained(path, image_pixels=processing.pixels(config), **asked)
             rescore(guard, samples, out, f"{name}: scores")
     return {"scores": scores, "quarantined": kept.quarantined}
+
+
+def _scored(corpus: Path, limit: int | None) -> list[Sample]:
+    """The first `limit` samples of the corpus, all without one. Of rows with one id the first is the sample."""
+    samples: dict[str, Sample] = {}
+    for sample in io.iterate(corpus):
+        if len(samples) == limit:
+            break
+        samples.setdefault(sample.id, sample)
+    return list(samples.values())
+
+
+def _write_unasked(out: Path, samples: list[Sample], unasked: Mapping[str, str]) -> None:
+    """Append an answer that holds the reason for each sample that cannot be asked and has none in the file yet."""
+    there = {answer.id for answer in read_answers(out)} if out.is_file() else set()
+    left = [sample.id for sample in samples if sample.id in unasked and sample.id not in there]
+    append_answers(out, (Answer(id, 0, "", 0, 0, finished=False, failure=unasked[id]) for id in left))

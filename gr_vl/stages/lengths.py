@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gr_vl.data import images, io, measured
@@ -29,6 +29,8 @@ class Kept:
     """Number of rows left out, by reason."""
     unreasoned: int = 0
     """Number of rows left out since a target needs reasoning, of which they have none."""
+    unasked: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Why each sample that was left out cannot be asked, by id: no readable image, or over the limit."""
 
 
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
@@ -66,7 +68,8 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
     path = folder / "kept.parquet"
     out = rejected.keys() | unreasoned
     io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out))
-    return Kept(path, left, counts, len(unreasoned))
+    unasked = {row["id"]: row["reason"] for row in rejected.values() if row["reason"] != REPEATED}
+    return Kept(path, left, counts, len(unreasoned), unasked)
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -28,7 +28,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         )
 
     reduced = [Mined(mined(guard.folder), frozenset(guard.without)) for guard in settings.reduced.values()]
-    learned, held_out = preference.split(preference.merge(mined(settings.full), reduced), settings.held_out)
+    merged = preference.merge(mined(settings.full), reduced, rule=settings.get("merge", "released"))
+    learned, held_out = preference.split(merged, settings.held_out)
     found = preference.weighted(learned, settings.gamma)
     if not found:
         raise DataError(

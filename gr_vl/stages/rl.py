@@ -1,10 +1,12 @@
 """Online RL: GRPO on verl's V1 trainer under Ray, with our trainer, reward manager and agent loop chosen by name."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import checks
 from gr_vl.stages import lengths, processing, training
 
 
@@ -22,8 +24,23 @@ def run(config: DictConfig) -> dict[str, Any]:
         least=config.data.train_batch_size,
     )
     config.data.train_files = str(kept.path)
+    steps = steps_of(config, kept)
     training.train(config, kept.rows, _fit)
-    return {"rows": kept.rows, "quarantined": kept.quarantined}
+    return {"rows": kept.rows, "quarantined": kept.quarantined} | steps
+
+
+def steps_of(config: DictConfig, kept: lengths.Kept) -> dict[str, int]:
+    """The steps of the run, and those of the whole corpus where rows that were left out cost some, with a warning."""
+    steps = checks.last_step(config, kept.rows)
+    composed = checks.last_step(config, kept.rows + sum(kept.quarantined.values()))
+    if steps == composed:
+        return {"steps": steps}
+    sys.stderr.write(
+        f"warning: {sum(kept.quarantined.values())} rows are left out (quarantine.jsonl), so that this run, and with "
+        f"it the clip schedule, has {steps} steps and not {composed}; raise data.max_prompt_length="
+        f"{config.data.max_prompt_length} or add rows\n"
+    )
+    return {"steps": steps, "steps_of_all_rows": composed}
 
 
 def _fit(config: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """`gr-vl reward explain` and `gr-vl reward replay`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,11 @@ from gr_vl.errors import ConfigError, DataError
 
 app = typer.Typer(no_args_is_help=True, help="Explain a reward, or replay saved rollouts through several.")
 
+Grammar = Annotated[
+    str | None, typer.Option("--dialect", help="The grammar of the answers; else what the run around the file says.")
+]
+ASSUMED = "guardreasoner_vl"
+"""The grammar of answers that no run names; the output says that it was assumed."""
 Budget = Annotated[int | None, typer.Option(help="Reasoning tokens that count as l = 1; else the reward's, or 512.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _REWARD = "A preset, or a YAML file that holds what stands below gr_vl.reward in a recipe."
@@ -28,14 +33,17 @@ def explain(
     line: Annotated[int, typer.Option(min=1, help="Which line of the file.")] = 1,
     reward: Annotated[str, typer.Option(help=_REWARD)] = "paper",
     budget: Budget = None,
+    dialect: Grammar = None,
     as_json: AsJson = False,
 ) -> None:
     """Each term of one answer's reward with its inputs, the total, and what would change it."""
     from gr_vl.workbench import explain as explaining
     from gr_vl.workbench import rollouts
 
-    scoring = _reward(reward, budget)
-    if record.lstrip().startswith("{"):
+    is_text = record.lstrip().startswith("{")
+    grammar, named = _dialect(dialect, [] if is_text else [Path(record)])
+    scoring = _reward(reward, budget, grammar)
+    if is_text:
         group, index = [rollouts.parse(record, "RECORD")], 0
     else:
         found, place = rollouts.read([Path(record)]), f"{record}:{line}"
@@ -46,7 +54,7 @@ def explain(
         index = next((i for i, answer in enumerate(group) if answer.place == place), -1)
         if index < 0:
             raise DataError(f"--line {line}: {record} has no answer there; it has {len(found.answers)} answers")
-    facts = {"reward": reward} | explaining.explain(scoring, group, index)
+    facts = {"reward": reward, "dialect": named} | explaining.explain(scoring, group, index)
     typer.echo(json.dumps(facts, indent=2)) if as_json else _show_explanation(facts)
 
 
@@ -57,6 +65,7 @@ def replay(
     files: Annotated[list[Path], typer.Argument(help="Files of saved rollouts (JSONL), or folders of them.")],
     reward: Annotated[list[str], typer.Option(help=f"{_REWARD} Repeat to compare.")],
     budget: Budget = None,
+    dialect: Grammar = None,
     out: Annotated[Path | None, typer.Option(help="Write histograms here: .png, .svg or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,7 +73,8 @@ def replay(
     from gr_vl.workbench import replay as replaying
     from gr_vl.workbench import rollouts
 
-    rewards = {name: _reward(name, budget) for name in reward}
+    grammar, named = _dialect(dialect, files)
+    rewards = {name: _reward(name, budget, grammar) for name in reward}
     if out is not None and out.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--out {out} must end in .png, .svg or .pdf")
     read = rollouts.read(files)
@@ -72,12 +82,28 @@ def replay(
     if out is not None:
         replaying.plot(found, out)
     if as_json:
-        typer.echo(json.dumps(found.summary | {"first unreadable": read.unreadable[:5]}, indent=2))
+        typer.echo(json.dumps({"dialect": named} | found.summary | {"first unreadable": read.unreadable[:5]}, indent=2))
     else:
-        _show_replay(found.summary, read.unreadable)
+        _show_replay(named, found.summary, read.unreadable)
 
 
-def _reward(name: str, budget: int | None) -> Any:
+def _dialect(given: str | None, files: Iterable[Path]) -> tuple[str, str]:
+    """The grammar that answers are read by, and its name with where it is from. ConfigError when runs differ in it."""
+    from gr_vl.evaluation.run_folder import dialect_above
+
+    if given is not None:
+        return given, given
+    found = {name: file for file in files if (name := dialect_above(file)) is not None}
+    if len(found) > 1:
+        places = ", ".join(f"{file}: {name}" for name, file in found.items())
+        raise ConfigError(f"--dialect: not given, and these runs differ in it ({places}); replay each by itself")
+    if not found:
+        return ASSUMED, f"{ASSUMED} (assumed: no run names one; --dialect does)"
+    (name,) = found
+    return name, name
+
+
+def _reward(name: str, budget: int | None, dialect: str) -> Any:
     from omegaconf import OmegaConf
 
     from rewards import SafetyReward, preset_names
@@ -92,7 +118,7 @@ def _reward(name: str, budget: int | None) -> Any:
         raise ConfigError(f"--reward {name} is unknown; use one of: {', '.join(preset_names())}, or a .yaml file")
     if not isinstance(spec, Mapping):
         raise ConfigError(f"--reward {name}: no block of settings; write what stands below gr_vl.reward in a recipe")
-    return SafetyReward.from_config({**spec, **({} if budget is None else {"budget": budget})})
+    return SafetyReward.from_config({**spec, **({} if budget is None else {"budget": budget})}, dialect)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -102,6 +128,7 @@ def _table(title: str, *columns: str) -> Table:
 def _show_explanation(facts: Mapping[str, Any]) -> None:
     console = display.console()
     console.print(f"{facts['place']}, {facts['answers in the group']} in its group, reward {facts['reward']}")
+    console.print(f"dialect {facts['dialect']}")
     for name, value in facts["inputs"].items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "nothing" if isinstance(value, dict) else value
         console.print(f"  {name:<21} {shown:.4g}" if isinstance(shown, float) else f"  {name:<21} {shown}")
@@ -115,8 +142,9 @@ def _show_explanation(facts: Mapping[str, Any]) -> None:
         console.print(f"  {words}: {gain:+.3g}")
 
 
-def _show_replay(summary: Mapping[str, Any], unreadable: list[str]) -> None:
+def _show_replay(dialect: str, summary: Mapping[str, Any], unreadable: list[str]) -> None:
     console = display.console()
+    console.print(f"dialect {dialect}")
     counts = ("answers", "groups", "unreadable lines", "answers with estimated lengths")
     console.print(", ".join(f"{summary[name]} {name}" for name in counts))
     for problem in unreadable[:5]:

@@ -81,11 +81,13 @@ def _turned(reading: Reading, task: Task) -> Reading:
 
 def _formed(reading: Reading) -> Reading:
     assert isinstance(reading.outcome, Verdict)
-    return replace(reading, outcome=replace(reading.outcome, well_formed=True, sectioned=True), finished=True)
+    formed = replace(reading.outcome, well_formed=True, sectioned=True)
+    return replace(reading, outcome=formed, finished=True, blocks=True)
 
 
 def _mended(reading: Reading) -> Reading:
-    return replace(reading, outcome=Verdict(reading.labels, "", well_formed=True, sectioned=True), finished=True)
+    right = Verdict(reading.labels, "", well_formed=True, sectioned=True)
+    return replace(reading, outcome=right, finished=True, blocks=True)
 
 
 def _longer(reading: Reading, tokens: int) -> Reading:

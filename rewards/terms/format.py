@@ -9,7 +9,7 @@ from rewards.answer import Answer
 class Format:
     """RSafe's fmt: 1 if the answer passes the gate, else 0. There it weighs 0.1, beside 0.9 for a right verdict.
 
-    RSafe asks for a think block at the start and a boxed word later; here the gate of the whole reward decides.
+    The gate is that of the whole reward: `blocks` is RSafe's, `tags` asks for more.
 
     >>> from rewards import SafetyReward
     >>> reward = SafetyReward.from_config({"terms": {"format": {"weight": 0.1}}})

@@ -12,8 +12,9 @@ class ReleasedCode:
 
     A missing result leaves -1; a missing <think> is not punished, which is the gate `result`. `cut` is the Eco variant:
     500 means that l is 500/3072 once the output has 500 characters. Departures: an empty output, where the code divides
-    by zero, counts as one character; labels are read by this project's parser, which wants both of them; with other
-    task weights, or one known label, r_safety stands for the two halves.
+    by zero, counts as one character; labels are read by this project's parser, which wants both of them, takes
+    `harmless` for unharmful, and reads nothing after a <think> that never closes, where the code reads the result all
+    the same: -1 here, up to 0 there; with other task weights, or one known label, r_safety stands for the two halves.
 
     >>> from rewards import SafetyReward
     >>> reward = SafetyReward.from_config({"preset": "released_code"})

@@ -23,6 +23,7 @@ SAY_EVERY = 8
 SHOWN = 20
 """Findings on the screen; --findings writes all."""
 
+Grammar = Annotated[str | None, typer.Option("--dialect", help="The grammar that reasoning is checked against.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that examine rows.")]
 
 
@@ -30,6 +31,7 @@ def build(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A mixture: a file, or a name.")],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Where the splits and the reports go.")],
     folder: Annotated[Path | None, typer.Option(help="Where the downloads are; else the recipe says.")] = None,
+    dialect: Grammar = None,
     workers: Workers = 2,
 ) -> None:
     """Mix sources into one clean corpus: checked, without duplicates or benchmarks, drawn, split. Resumable."""
@@ -37,7 +39,7 @@ def build(
     from gr_vl.data.build import recipe as recipes
     from gr_vl.data.build import run
 
-    mixture = recipes.load(_recipe(recipe), folder)
+    mixture = recipes.load(_recipe(recipe), folder, dialect)
     console = display.console()
     display.follow("build", run.build(mixture, out, sources.get, processes=workers), console)
     console.print((out / "contamination.md").read_text())
@@ -51,18 +53,21 @@ def validate(
     ] = None,
     findings: Annotated[Path | None, typer.Option(help="Write every finding there, one JSON object a line.")] = None,
     max_bad_share: Annotated[float, typer.Option(min=0.0, max=1.0, help="More of them exit with 2.")] = 0.05,
-    dialect: Annotated[str, typer.Option(help="The grammar that reasoning is checked against.")] = "guardreasoner_vl",
+    dialect: Grammar = None,
     workers: Workers = 2,
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
     from gr_vl import dialects, limits
     from gr_vl.data.build import validate as validation
+    from gr_vl.evaluation.run_folder import dialect_above
 
-    dialects.get(dialect)
+    grammar = dialect or dialect_above(path) or "guardreasoner_vl"
+    dialects.get(grammar)
     limits.finite({"--max-bad-share": max_bad_share})
     console, report = display.console(), validation.Report()
-    steps = validation.validate(path, report, model=tokenizer, dialect=dialect, processes=workers)
+    steps = validation.validate(path, report, model=tokenizer, dialect=grammar, processes=workers)
     display.follow("validate", _states(steps, path), console)
+    console.print(f"reasoning read as {grammar}")
     _show_findings(report, console)
     if findings is not None:
         findings.write_text("".join(f"{json.dumps(asdict(finding))}\n" for finding in report.findings))

@@ -51,11 +51,13 @@ class Chunk:
     start: int
     """The first row's place in the order in which the source is read."""
     items: Sequence[Item]
+    dialect: str = "guardreasoner_vl"
+    """The grammar that their reasoning is examined under."""
 
     @property
     def name(self) -> str:
         """Hash of everything that decides what the shard holds."""
-        digest = hashlib.blake2b(f"{VERSION}/{self.folder}/{self.start}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{VERSION}/{self.dialect}/{self.folder}/{self.start}".encode(), digest_size=16)
         for item in self.items:
             if isinstance(item, Sample):
                 digest.update(fingerprints.exact_key(item))
@@ -76,7 +78,7 @@ def write_shard(job: Job) -> int:
     """Make a shard and return its number of rows; the file appears only when it is whole."""
     known, quarantined = [], []
     for row, item in enumerate(job.chunk.items, job.chunk.start):
-        found = item if isinstance(item, Refused) else rows.examine(item)
+        found = item if isinstance(item, Refused) else rows.examine(item, job.chunk.dialect)
         if isinstance(found, Refused):
             quarantined.append({"file": found.file, "row": found.row, "id": None, **_reason(found)})
         elif isinstance(found, rows.Problem):

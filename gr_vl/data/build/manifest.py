@@ -45,6 +45,7 @@ def write(
     replace_text(out / "inputs.sha256", "".join(inputs.values()))
     content = {
         "seed": recipe.seed,
+        "dialect": recipe.dialect,
         "near": {"text": recipe.near_text, "image": recipe.near_image},
         "splits": {
             name: {"share": share, **count(corpus, chosen.splits[name])} for name, share in recipe.splits.items()

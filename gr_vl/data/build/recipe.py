@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from gr_vl import dialects
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Label, Modality, Task
 
@@ -51,6 +52,8 @@ class Recipe:
     """A mixture."""
 
     seed: int
+    dialect: str
+    """The grammar that reasoning is examined under."""
     splits: Mapping[str, float]
     """Shares by name; they sum to 1."""
     max_bad_share: float
@@ -68,15 +71,20 @@ class Recipe:
         return tuple(source for part in self.parts for source in part.sources)
 
 
-def load(path: Path, folder: Path | None = None) -> Recipe:
-    """Read and check a recipe; `folder` replaces the one that it names. Raises ConfigError with the key at fault."""
+def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> Recipe:
+    """Read and check a recipe; `folder` and `dialect` replace what it names. Raises ConfigError with the key at fault.
+
+    A recipe that names no dialect is GuardReasoner-VL's.
+    """
     if path.is_dir() or not path.exists():
         raise ConfigError(f"{path}: no such recipe; give the path of a YAML file such as recipes/data/NAME.yaml")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]}); correct it") from None
-    row = _keys(content, str(path), {"seed", "splits", "parts"}, {"folder", "max_bad_share", "near", "benchmarks"})
+    row = _keys(
+        content, str(path), {"seed", "splits", "parts"}, {"folder", "max_bad_share", "near", "benchmarks", "dialect"}
+    )
     root = Path(str(row.get("folder", "."))) if folder is None else folder
     near = _keys(row.get("near", {}), "near", set(), {"text", "image"})
     parts = tuple(_part(name, part, root) for name, part in _table(row["parts"], "parts").items())
@@ -84,7 +92,10 @@ def load(path: Path, folder: Path | None = None) -> Recipe:
     names = [source.name for part in parts for source in part.sources] + [source.name for source in benchmarks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{twice[0]}: appears twice in {path}; name each source once")
+    grammar = str(row.get("dialect", "guardreasoner_vl")) if dialect is None else dialect
+    dialects.get(grammar)
     return Recipe(
+        dialect=grammar,
         seed=int(_number(row["seed"], "seed", 0, 2**63)),
         splits=_splits(row["splits"]),
         max_bad_share=_number(row.get("max_bad_share", 0.05), "max_bad_share", 0, 1),

@@ -24,7 +24,7 @@ class Problem:
     fix: str
 
 
-def examine(sample: Sample, dialect: str = "guardreasoner_vl") -> Problem | tuple[bytes, ...]:
+def examine(sample: Sample, dialect: str) -> Problem | tuple[bytes, ...]:
     """The first thing that is wrong with a sample, or the thumbnails of its pictures, which were decoded whole."""
     found = _texts(sample) or _labels(sample) or _target(sample, dialect)
     if found:
@@ -71,10 +71,12 @@ def _target(sample: Sample, name: str) -> Problem | None:
     if sample.reasoning is None:
         return None
     dialect = dialects.get(name)
-    labels = {**dialect.expected(sample), **(sample.taught or {})}
-    if any(task not in labels for task in dialect.tasks):
+    # The reasoning is about the last question.
+    question, tasks = dialect.questions(sample)[-1]
+    labels = {**dialect.expected(question), **(question.taught or {})}
+    if any(task not in labels for task in tasks):
         return None  # good for RL and evaluation, not for SFT, which says so itself
-    read = dialect.parse(dialect.target(sample))
-    if isinstance(read, Verdict) and read.well_formed and dict(read.labels) == labels:
+    read = dialect.parse(dialect.target(question))
+    if isinstance(read, Verdict) and read.well_formed and all(read.labels[task] is labels[task] for task in tasks):
         return None
     return problem("reasoning", sample.reasoning[:80], "reasoning breaks the answer's grammar", "write it without tags")

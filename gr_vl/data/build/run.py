@@ -97,7 +97,7 @@ class _Reading:
     def _missing(self, item: Ingredient, work: Path) -> Iterator[tuple[str, Job | None, int]]:
         paths, start = self.shards.setdefault(item.name, []), 0
         for rows in workers.chunks(self.read[item.name](item.folder), _weight, most=CHUNK, heaviest=CHUNK_BYTES):
-            chunk = Chunk(item.folder.name, start, rows)
+            chunk = Chunk(item.folder.name, start, rows, self.recipe.dialect)
             path = work / f"{chunk.name}.arrow"
             paths.append(path)
             start += len(rows)

@@ -1,7 +1,9 @@
 """Reads the three-task answers of GuardReasoner's released text models (arXiv 2501.18492): the last label a task has.
 
 Departure: the released code searches the last 300 characters; we search the whole text from its end, as the recount
-of the released answers does. Only what was answered already can be read; to ask such a model, use its dialect.
+of the released answers does. Only what was answered already can be read. The dialect asks in other words, in a system
+message and with a chat template, none of which these models were trained with: asked so, many of their answers may be
+unparsable, and a low score says nothing about the model.
 """
 
 import re

@@ -7,12 +7,20 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from gr_vl.errors import ConfigError
 from gr_vl.evaluation.metrics.judged import Judged
 from gr_vl.schema import Task
 
 Cells = NDArray[np.int64]
 UNPARSABLE = ("wrong", "drop")
 """The rules for what an answer does not state: it counts as the opposite of the truth, or not at all."""
+
+
+def failure_rule(name: str) -> str:
+    """The name, if it is one of `UNPARSABLE`. Raises ConfigError otherwise."""
+    if name not in UNPARSABLE:
+        raise ConfigError(f"gr_vl.eval.unparsable={name!r} is unknown; use one of: {', '.join(UNPARSABLE)}")
+    return name
 
 
 class Cell(IntEnum):

@@ -16,9 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics.bootstrap import Estimate, Interval, Values
-from gr_vl.evaluation.metrics.confusion import UNPARSABLE, Confusion, counted, plain_mean, weighted_mean
+from gr_vl.evaluation.metrics.confusion import (
+    UNPARSABLE,
+    Confusion,
+    counted,
+    failure_rule,
+    plain_mean,
+    weighted_mean,
+)
 from gr_vl.evaluation.metrics.judged import Judged, Parser, judge
 from gr_vl.evaluation.metrics.table import Table, cells_of, mean_of
 from gr_vl.schema import Answer, FailureReason, Modality, Sample, Task
@@ -59,6 +66,7 @@ class Evaluation:
     not_well_formed: float
     """Share of answers that break the grammar anywhere or stopped at a limit."""
     mean_output_tokens: float
+    """Of the answers that were given."""
     latency: Mapping[str, float] | None
     """Seconds of one request at the median (`p50`) and the 99th percentile (`p99`); None when no answer was timed."""
     mean_f1_interval: Interval | None
@@ -74,6 +82,11 @@ class Evaluation:
         """Share of answers that leave a measured task without a verdict."""
         return sum(self.failures.values()) / self.n
 
+    @property
+    def unanswered(self) -> int:
+        """Samples that were never asked about, or whose request was refused; they are among the failures."""
+        return self.failures.get(FailureReason.UNANSWERED, 0)
+
     def average(self, task: Task) -> tuple[float | None, float | None]:
         """F1 averaged over sources: weighted by samples, and plain."""
         scores = [by_task[task] for by_task in self.by_source.values() if task in by_task]
@@ -83,7 +96,7 @@ class Evaluation:
     def summary(self) -> dict[str, float | None]:
         """The numbers that programs compare, ratios as fractions; prompt and response are there even when unknown.
 
-        `accuracy` is the mean over the tasks.
+        `accuracy` is the mean over the tasks; `unanswered` is there if a sample was not asked about.
         """
         scores = {task: self.overall.get(task, Confusion()) for task in (Task.PROMPT, Task.RESPONSE, *self.tasks)}
         by_task = {f"{task}_f1": found.f1 for task, found in scores.items()}
@@ -94,6 +107,7 @@ class Evaluation:
             "mean_output_tokens": self.mean_output_tokens,
             "parse_failure_rate": self.parse_failure_rate,
             "n": self.n,
+            **({"unanswered": self.unanswered} if self.unanswered else {}),
         }
 
 
@@ -111,13 +125,13 @@ def evaluate(
 
 def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0) -> Evaluation:
     """Measure judged answers; `seed` fixes the resamples of the intervals."""
-    if unparsable not in UNPARSABLE:
-        raise ConfigError(f"gr_vl.eval.unparsable={unparsable!r} is unknown; use one of: {', '.join(UNPARSABLE)}")
+    failure_rule(unparsable)
     if not judged:
         raise DataError("there is no sample to measure; choose a split that holds some")
     table = Table(judged, seed)
     averages = {rule: _averages(table, rule) for rule in UNPARSABLE}
     failures = Counter(reason for item in judged if (reason := item.failure(table.tasks)) is not None)
+    tokens = [item.answer.tokens for item in judged if not item.answer.failure]
     return Evaluation(
         tasks=table.tasks,
         overall=_scores(judged, table.tasks, unparsable),
@@ -129,7 +143,7 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
         failures=dict(failures.most_common()),
         n=len(judged),
         not_well_formed=sum(not item.well_formed for item in judged) / len(judged),
-        mean_output_tokens=sum(item.answer.tokens for item in judged) / len(judged),
+        mean_output_tokens=sum(tokens) / len(tokens) if tokens else 0.0,
         latency=_latency([item.answer.seconds for item in judged if item.answer.seconds is not None]),
         mean_f1_interval=averages[unparsable][MEAN].pooled.interval,
     )

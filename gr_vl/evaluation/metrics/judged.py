@@ -68,7 +68,11 @@ def judge(
         raise DataError(
             f"{len(missing)} of {len(samples)} samples have no answer, the first is {missing[0]!r}; finish `gr-vl eval`"
         )
-    return [Judged(sample, answer := by_id[sample.id], parse(answer.text)) for sample in samples]
+    return [Judged(sample, by_id[sample.id], _outcome(by_id[sample.id], parse)) for sample in samples]
+
+
+def _outcome(answer: Answer, parse: Parser) -> Verdict | ParseFailure:
+    return ParseFailure(FailureReason.UNANSWERED) if answer.failure else parse(answer.text)
 
 
 def tasks_of(judged: Iterable[Judged]) -> tuple[Task, ...]:

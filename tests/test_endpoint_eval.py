@@ -274,7 +274,8 @@ def test_the_count_of_refusals_and_the_first_reason_are_printed(corpus, tmp_path
         result = CliRunner().invoke(app, [*given, "--endpoint", server.url])
     assert result.exit_code == 0
     assert (
-        "3 calls were refused and count as unparsable, the first: the server answered 400: too [red]" in result.stdout
+        "3 calls were refused, and their samples are unanswered; the first: the server answered 400: too [red]"
+        in result.stdout
     )
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert summary["refused"] == {"calls": 3, "first": "the server answered 400: too [red]"}

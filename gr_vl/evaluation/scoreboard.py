@@ -40,10 +40,8 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
     line = f"  {found['n']} samples, unparsable {100 * found['parse_failure_rate']:.2f}%"
     display.say(console, name, "bold", line + (f" ({reasons})" if reasons else ""))
     if refused := found.get("refused", {}).get("calls"):
-        line = (
-            f"{refused} calls were refused, and their samples are unanswered; the first: {found['refused']['first']}; "
-        )
-        console.print(f"{line}run the same command again to ask again")
+        line = f"{refused} calls were refused, and their samples are unanswered; the first: {found['refused']['first']}"
+        console.print(f"{line}; run the same command again to ask again")
     if missing := found.get("missing"):
         line = f" {missing} samples of the benchmark are not in the file: they have no part in any score"
         display.say(console, "warning", "yellow", line)

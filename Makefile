@@ -19,7 +19,7 @@ GR_VL := $(BIN)/gr-vl
 SUBMIT := $(if $(RAY_ADDRESS),submit)
 COMMON = $(RECIPE) model=$(MODEL) run=$(RUN) seed=$(SEED) $(ARGS)
 
-.PHONY: help setup demo seeds ablate check test test-fast lint format types clean $(STAGES) rl_eco report
+.PHONY: help setup demo seeds ablate check test test-fast lock lint format types clean $(STAGES) rl_eco report
 
 help: ## List the targets
 	@grep -hE '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,16 +27,21 @@ help: ## List the targets
 	@echo "Variables: RECIPE=$(RECIPE) MODEL=tiny|1b|3b|7b|8b RUN=DIR SEED=N ARGS='key=value ...'"
 	@echo "With RAY_ADDRESS=http://HOST:8265 a stage runs there as a Ray job (docs/cluster.md)."
 
-setup: $(READY) ## Make .venv with everything pinned (CPU or GPU, one package index)
+setup: $(READY) ## Make .venv with everything pinned, for CPU (README.md says how for GPUs)
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: PYTHON=$(PYTHON) not found; install Python 3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check "uv==$(UV)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
 	@touch $@
 
-UV := 0.13.8
+LOCK = $(BIN)/uv pip compile --quiet --python $(BIN)/python --python-version 3.11 --no-header --no-annotate pyproject.toml
+LOCKED := data train serve wandb mlflow swanlab trackio dev
+
+lock: $(READY) ## Mend both locks after a change of pyproject.toml; versions stay where they can
+	$(LOCK) $(LOCKED:%=--extra %) -o constraints.txt
+	$(LOCK) --all-extras -c <(echo 'setuptools<81') -o constraints-gpu.txt # vLLM's bound on Python 3.12
 
 demo: $(READY) ## The whole pipeline on CPU with its report: RECIPE=guardreasoner_vl|guardreasoner|rsafe
 	$(GR_VL) pipeline $(RECIPE) model=tiny run=$(DEMO) seed=$(SEED) $(ARGS)

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 from omegaconf import OmegaConf
 
-from gr_vl import checks, jobs, progress
+from gr_vl import checks, extras, jobs, progress
 from gr_vl.compose import Stage, leaves
 from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
 from gr_vl.evaluation.run_folder import read_object
@@ -72,6 +72,7 @@ def launch(stage: Stage) -> Iterator[State]:
         )
     jobs.check_sockets(stage.kind)
     facts = checks.check(stage)
+    extras.of_stage(stage.kind, stage.config)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(stage.config, stage.folder / "config.yaml")

@@ -1,6 +1,5 @@
 """`gr-vl submit` and `gr-vl jobs`: stages on a cluster, as they would run here."""
 
-import importlib.util
 import os
 import shlex
 import sys
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gr_vl import display, limits
+from gr_vl import display, extras, limits
 from gr_vl.cluster import address
 from gr_vl.cluster.job import Asks, Job, plan
 from gr_vl.errors import ConfigError, StageError
@@ -241,8 +240,7 @@ def _client(given: str | None, insecure: bool) -> "Client":
 
 
 def _need_ray() -> None:
-    if missing := [name for name in ("ray", "tenacity") if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f"jobs need {' and '.join(missing)}: install gr-vl[train]")
+    extras.need("a Ray job", "ray", "tenacity", extra="train")
 
 
 def _custom(items: list[str]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """`gr-vl data RECIPE`, `gr-vl data reason`, and the commands about public sources."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gr_vl import display
+from gr_vl import display, extras
 from gr_vl.data import source_commands
 from gr_vl.data.build import commands as build_commands
 from gr_vl.errors import ConfigError
@@ -74,8 +73,7 @@ def reason(
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     if not only_estimate:
-        if missing := [name for name in ("openai", "tenacity") if importlib.util.find_spec(name) is None]:
-            raise ConfigError(f"gr-vl data reason needs {' and '.join(missing)}: install gr-vl[data]")
+        extras.need("gr-vl data reason", "openai", "httpx2", "tenacity", extra="data")
         settings.api_key()
         if not yes and not sys.stdin.isatty():
             raise ConfigError("--yes: there is no terminal to ask on; add it, or --estimate to see the costs alone")

@@ -1,6 +1,5 @@
 """`gr-vl eval` and `gr-vl benchmarks`."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from gr_vl import display
+from gr_vl import display, extras
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Task
 
@@ -84,8 +83,7 @@ def _endpoint(
 ) -> None:
     if model is None or adapter is None or corpus is None or out is None:
         raise ConfigError("--endpoint: needs --model NAME, --adapter NAME, --corpus FILE.parquet and --out DIR")
-    if missing := [name for name in ("openai", "tenacity") if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f"--endpoint: needs {' and '.join(missing)}; install gr-vl[data]")
+    extras.need("--endpoint", "openai", "httpx2", "tenacity", extra="data")
     from gr_vl.evaluation import peers, scoreboard
     from gr_vl.evaluation.endpoint import Endpoint, run
 

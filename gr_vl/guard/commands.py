@@ -1,6 +1,5 @@
 """`gr-vl moderate`, `gr-vl serve` and `gr-vl export`. What they need is imported when they run."""
 
-import importlib.util
 import json
 import sys
 from contextlib import nullcontext
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gr_vl import extras
 from gr_vl.errors import ConfigError, DataError, StageError
 
 Model = Annotated[Path, typer.Option(help="The folder of a trained guard.")]
@@ -60,7 +60,7 @@ def _guard(model: Path, dialect: str | None, max_tokens: int, rules: str | None)
     from gr_vl.guard.moderation import check_policy
 
     limits.count("--max-tokens", max_tokens)
-    _needs("torch", "transformers", extra="serve")
+    extras.need("gr-vl moderate", "torch", "torchvision", "transformers", extra="serve")
     grammar = dialects.get(dialect or folder.dialect_of(model_files.check(model)))
     if rules is not None:
         check_policy(grammar)
@@ -125,7 +125,8 @@ def serve(
 
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given, image_hosts=tuple(image_host or ()))
-    _needs("fastapi", "uvicorn", "prometheus_client", "openai", "torch", "transformers", extra="serve")
+    modules = ("fastapi", "uvicorn", "prometheus_client", "openai", "httpx2", "torch", "torchvision", "transformers")
+    extras.need("gr-vl serve", *modules, extra="serve")
     model_files.check(model, weights=backend_url is None)
     _quiet()
     from gr_vl.server import run
@@ -142,7 +143,7 @@ def export(
     """Write a model folder that other servers take as it is: the guard's instruction is in its chat template."""
     from gr_vl.release.source import Source
 
-    _needs("torch", "transformers", extra="serve")
+    extras.need("gr-vl export", "torch", "torchvision", "transformers", extra="serve")
     found = Source.find(source, stage, dialect)
     if out.exists():
         raise ConfigError(f"{out}: is there already; name a new folder")
@@ -151,11 +152,6 @@ def export(
 
     worst = release(found, out)
     typer.echo(f"{out}: reloaded, same tokens, log-probabilities within {worst:.1e}")
-
-
-def _needs(*names: str, extra: str) -> None:
-    if missing := [name for name in names if importlib.util.find_spec(name) is None]:
-        raise ConfigError(f"this command needs {' and '.join(missing)}: install gr-vl[{extra}]")
 
 
 def _quiet() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gr_vl import model_files
+from gr_vl import extras, model_files
 from gr_vl.data import arrow, io, measured
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
@@ -82,6 +82,7 @@ def validate(
     Raises DataError when the file is no corpus or cannot be read on, or when the model has no tokenizer or processor.
     """
     if model is not None:
+        extras.need("--tokenizer", "torch", "torchvision", "transformers", extra="train")
         model_files.check(model, weights=False)
     ids: set[str] = set()
     contents: set[bytes] = set()

@@ -25,7 +25,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,6 @@ def imported(path: Path) -> set[str]:
     return found.union(*map(imported, helpers))
 
 
-@cache
 def tests_of(module: str) -> tuple[str, ...]:
     """The fast test files that import a module or its package, or bear its name: these first, then its package's."""
     path = Path(module).with_suffix("")
@@ -102,21 +100,21 @@ class Limits:
     """How long tests may take with a mutant, from how long they take without."""
 
     def __init__(self, copy: Path) -> None:
-        self._copy, self._lock, self._known = copy, threading.Lock(), dict[tuple[str, ...], float]()
+        self._copy, self._lock, self._known = copy, threading.Lock(), dict[frozenset[str], float]()
 
     def of(self, tests: tuple[str, ...]) -> float:
         """Seconds. Raises RuntimeError when a test fails without any mutant."""
         with self._lock:
-            if tests not in self._known:
+            if (key := frozenset(tests)) not in self._known:
                 began = time.monotonic()
                 verdict, by = run(self._copy, tests, None)
                 if verdict != "passed":
                     raise RuntimeError(f"{by}: fails without any mutant; mend it first")
-                self._known[tests] = LIMIT + SLACK * (time.monotonic() - began)
-        return self._known[tests]
+                self._known[key] = LIMIT + SLACK * (time.monotonic() - began)
+        return self._known[key]
 
 
-def judged(mutant: Mutant, serial: int, copy: Path, limits: Limits) -> dict[str, Any]:
+def judged(mutant: Mutant, serial: int, copy: Path, files: tuple[str, ...], limits: Limits) -> dict[str, Any]:
     """What became of a mutant: killed, survived or timeout, by which test, in how many seconds."""
     path, began, verdict, by = copy / mutant.module, time.monotonic(), "passed", ""
     original = path.read_bytes()
@@ -124,7 +122,7 @@ def judged(mutant: Mutant, serial: int, copy: Path, limits: Limits) -> dict[str,
         path.write_text(mutant.source)
         # Bytecode is recognised by the size and the second of its source: each mutant gets a second of its own.
         os.utime(path, (serial, serial))
-        for tests in dict.fromkeys((tests_of(mutant.module), ())):
+        for tests in dict.fromkeys((files, ())):
             verdict, by = run(copy, tests, limits.of(tests))
             if verdict != "passed":
                 break
@@ -140,6 +138,7 @@ def judge(drawn: list[Mutant], jobs: int, out: Path) -> list[dict[str, Any]]:
     out.touch()
     known = {row["key"]: row for row in map(json.loads, out.read_text().splitlines())}
     missing = [mutant for mutant in drawn if mutant.key not in known]
+    files = {mutant.module: tests_of(mutant.module) for mutant in missing}  # now: the tree may change meanwhile
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool, out.open("a") as file:
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(jobs):
@@ -149,7 +148,7 @@ def judge(drawn: list[Mutant], jobs: int, out: Path) -> list[dict[str, Any]]:
         def work(serial: int, mutant: Mutant) -> dict[str, Any]:
             copy = copies.get()
             try:
-                return judged(mutant, serial, copy, limits)
+                return judged(mutant, serial, copy, files[mutant.module], limits)
             finally:
                 copies.put(copy)
 

@@ -138,7 +138,8 @@ def judge(drawn: list[Mutant], jobs: int, out: Path) -> list[dict[str, Any]]:
     out.touch()
     known = {row["key"]: row for row in map(json.loads, out.read_text().splitlines())}
     missing = [mutant for mutant in drawn if mutant.key not in known]
-    files = {mutant.module: tests_of(mutant.module) for mutant in missing}  # now: the tree may change meanwhile
+    # Now: the tree may change meanwhile.
+    files = {module: tests_of(module) for module in {mutant.module for mutant in missing}}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool, out.open("a") as file:
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(jobs):

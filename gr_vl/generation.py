@@ -83,7 +83,8 @@ class Generator:
         self, items: Sequence[tuple[Sample, int]], wanted: Container[tuple[str, int]], request: Request, out: Path
     ) -> list[Answer]:
         """Ask for all items; write and return the answers that are wanted."""
-        prompts = {sample.id: self.encoder.prompt(sample) for sample, _ in items}
+        samples = {sample.id: sample for sample, _ in items}
+        prompts = {id: self.encoder.prompt(sample) for id, sample in samples.items()}
         asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request)) for item in items]
         made = []
         for task in asked:
@@ -96,7 +97,7 @@ class Generator:
 
     async def _one(self, sample: Sample, index: int, prompt: Any, request: Request) -> Answer:
         output = await self.client.generate(
-            f"{sample.id}-{index}",
+            sample.id,  # verl sends equal ids to one server, whose caches then know the prompt and its images
             prompt_ids=prompt.ids,
             sampling_params={
                 "temperature": request.temperature,

@@ -118,6 +118,12 @@ def test_published_numbers(name, key, value, source, model):
     assert found[key] == pytest.approx(value), source
 
 
+@pytest.mark.parametrize("model", ["3b", "7b"])
+@pytest.mark.parametrize("name", ["rl", "rl_eco"])
+def test_the_length_term_has_our_budget_since_the_paper_gives_none(name, model):
+    assert values(name, model)["gr_vl.reward.budget"] == 768
+
+
 @pytest.mark.parametrize("model", ["tiny", "3b", "7b"])
 def test_eco_differs_only_in_its_reward_and_where_it_writes(model):
     rl, eco = values("rl", model), values("rl_eco", model)

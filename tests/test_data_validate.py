@@ -131,6 +131,25 @@ def test_the_command_prints_findings_writes_them_and_exits_with_2_above_the_shar
     assert found == Finding(1, "r1", "prompt_label", "'maybe'", "unknown label", "write harmful or unharmful")
 
 
+@pytest.mark.parametrize(
+    ("dialect", "reasoning"),
+    [
+        pytest.param("guardreasoner", "Answers:", id="a line that opens the answers of three tasks"),
+        pytest.param("guardreasoner_vl", "</think>", id="a tag that ends the reasoning"),
+    ],
+)
+def test_reasoning_is_held_against_the_grammar_that_was_asked_for(tmp_path, dialect, reasoning):
+    path = write_rows(tmp_path / "c.parquet", {}, {"reasoning": f"It is.\n{reasoning}\nIt was."})
+    reasons = {}
+    for name in ("guardreasoner", "guardreasoner_vl"):
+        out = tmp_path / f"{name}.jsonl"
+        command = ["data", "validate", str(path), "--workers", "1", "--dialect", name, "--findings", str(out)]
+        CliRunner().invoke(app, command)
+        reasons[name] = [json.loads(line)["reason"] for line in out.read_text().splitlines()]
+    other = next(name for name in reasons if name != dialect)
+    assert (reasons[dialect], reasons[other]) == (["reasoning breaks the answer's grammar"], [])
+
+
 def test_a_file_that_is_no_corpus_is_named(tmp_path):
     (tmp_path / "c.parquet").write_bytes(b"no parquet")
     result = CliRunner().invoke(app, ["data", "validate", str(tmp_path / "c.parquet")])

@@ -173,6 +173,19 @@ def test_labels_of_tasks_that_the_grammar_lacks_are_left_out(name):
     assert [task for _, tasks in dialect.questions(ITEM) for task in tasks] == [*dialect.tasks]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("guardreasoner_vl", {Task.PROMPT: H, Task.RESPONSE: U}),
+        ("guardreasoner", {Task.PROMPT: H, Task.RESPONSE: U, Task.REFUSAL: C}),
+        ("rsafe", {Task.PROMPT: H}),
+    ],
+)
+@pytest.mark.parametrize("labels", [{Task.PROMPT: H}, {Task.PROMPT: H, Task.RESPONSE: H, Task.REFUSAL: R}])
+def test_of_a_response_that_is_not_there_no_harm_and_no_refusal_is_expected(name, expected, labels):
+    assert dialects.get(name).expected(replace(ITEM, response=None, labels=labels)) == expected
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("change", [{"reasoning": None}, {"labels": {}}], ids=["no reasoning", "no labels"])
 def test_a_sample_that_is_no_target_is_named(name, change):

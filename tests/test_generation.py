@@ -7,6 +7,7 @@ import pytest
 
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.generation import Generator, Request
+from gr_vl.seeding import seed_of
 
 REQUEST = Request(answers=3, temperature=1.0, top_p=1.0, seed=1, max_tokens=8)
 
@@ -15,7 +16,7 @@ class Servers:
     """verl's manager and its client: whoever asks later is answered sooner, and the first `good` requests are."""
 
     def __init__(self, good=99, number=2):
-        self.good, self.asked, self.server_handles = good, [], [None] * number
+        self.good, self.asked, self.seeds, self.server_handles = good, [], [], [None] * number
 
     def get_client(self):
         return self
@@ -23,6 +24,7 @@ class Servers:
     async def generate(self, name, *, prompt_ids, sampling_params, image_data):
         number = len(self.asked)
         self.asked.append(name)
+        self.seeds.append(sampling_params["seed"])
         await asyncio.sleep(0.02 - number / 1000)
         if number >= self.good:
             await asyncio.sleep(0.05)
@@ -32,6 +34,10 @@ class Servers:
 
 def answered(servers, encoder, samples, out):
     return list(Generator(servers, encoder).answers(samples, len(samples), REQUEST, out))
+
+
+def seeds(samples):
+    return [seed_of(1, "generation", sample.id, index) for sample in samples for index in range(3)]
 
 
 @pytest.fixture
@@ -44,6 +50,43 @@ def test_answers_stand_in_the_order_of_the_requests(whole, corpus):
     assert [(a.id, a.index) for a in read_answers(whole)] == [(s.id, k) for s in corpus[:4] for k in range(3)]
 
 
+def test_every_answer_is_drawn_by_a_seed_of_its_own(tmp_path, encoder, corpus):
+    servers = Servers()
+    answered(servers, encoder, corpus[:4], tmp_path / "answers.jsonl")
+    assert servers.seeds == seeds(corpus[:4])
+    assert len(set(servers.seeds)) == 12
+
+
+def test_all_answers_to_a_sample_are_asked_of_one_server(tmp_path, encoder, corpus):
+    servers = Servers()
+    answered(servers, encoder, corpus[:4], tmp_path / "answers.jsonl")
+    # verl sends requests of one id to one server.
+    assert servers.asked == [sample.id for sample in corpus[:4] for _ in range(3)]
+
+
+def test_a_sample_is_encoded_once_however_many_answers_it_gets(tmp_path, encoder, corpus, monkeypatch):
+    encoded, prompt = [], encoder.prompt
+    monkeypatch.setattr(encoder, "prompt", lambda sample: encoded.append(sample.id) or prompt(sample))
+    answered(Servers(), encoder, corpus[:4], tmp_path / "answers.jsonl")
+    assert encoded == [sample.id for sample in corpus[:4]]
+
+
+def test_an_answer_is_finished_if_it_ends_with_the_end_token_and_cut_off_otherwise(tmp_path, encoder, corpus):
+    end = encoder.tokenizer.eos_token_id
+    said = [[100, 101, end], [100, 101, 102], []]
+
+    class Scripted(Servers):
+        async def generate(self, name, **asked):
+            number = len(self.asked)
+            await super().generate(name, **asked)
+            return SimpleNamespace(token_ids=said[number])
+
+    ((_, answers),) = answered(Scripted(), encoder, corpus[:1], tmp_path / "answers.jsonl")
+    assert [(answer.finished, answer.tokens) for answer in answers] == [(True, 3), (False, 3), (False, 0)]
+    # The end token is no text.
+    assert answers[0].text == encoder.tokenizer.decode([100, 101])
+
+
 @pytest.mark.parametrize("good", [0, 1, 5, 11])
 def test_what_was_answered_before_a_break_is_on_disk_and_never_asked_again(whole, tmp_path, encoder, corpus, good):
     out, again = tmp_path / "answers.jsonl", Servers()
@@ -51,7 +94,7 @@ def test_what_was_answered_before_a_break_is_on_disk_and_never_asked_again(whole
         answered(Servers(good), encoder, corpus[:4], out)
     assert len(read_answers(out) if out.exists() else []) == good
     found = answered(again, encoder, corpus[:4], out)
-    assert again.asked == [f"{s.id}-{k}" for s in corpus[:4] for k in range(3)][good:]
+    assert again.seeds == seeds(corpus[:4])[good:]
     assert [answer for _, answers in found for answer in answers] == read_answers(whole)
     assert out.read_bytes() == whole.read_bytes()
 
@@ -71,7 +114,7 @@ def test_one_server_of_ours_is_asked_a_broken_chunk_as_a_whole_and_only_what_was
     with pytest.raises(ConnectionError):
         answered(Servers(good, number=1), encoder, corpus[:4], out)
     found = answered(again, encoder, corpus[:4], out)
-    assert again.asked == [f"{s.id}-{k}" for s in corpus[:4] for k in range(3)]
+    assert again.seeds == seeds(corpus[:4])
     kept, fresh = read_answers(out)[:good], read_answers(out)[good:]
     assert kept == read_answers(whole)[:good]
     assert [answer.tokens for answer in fresh] == [4] * (12 - good)

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gr_vl import inspection
+from gr_vl import compose, inspection
 from gr_vl.clipping import ClipSchedule
 
 LINEAR = "gr_vl.clip.kind=linear leaves"
@@ -39,6 +39,22 @@ def test_a_schedule_that_keeps_moving_is_not_warned_about():
     (line,) = said(100, ClipSchedule("cosine"))
     # 0.1 (1 + cos(pi (s - 1) / 99)) is under 0.02 where cos is under -0.8: from s = 79.7 on.
     assert line.endswith("0.200 to 0 in 100 steps; 21% of them under 0.02")
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "before", "after"),
+    [
+        pytest.param("data", ["model=tiny", "gr_vl.data.train=960"], None, 960, id="the demo's corpus is as asked for"),
+        pytest.param("data", ["model=3b"], None, None, id="another corpus is not known yet"),
+        pytest.param("mine", ["model=3b", "gr_vl.mine.keep=9600"], 123_000, 9_600, id="mining keeps its limit"),
+        # 2,400 pairs are 20% of 12,000.
+        pytest.param("concat", ["model=3b", "gr_vl.concat.share=0.2"], 9_600, 12_000, id="concatenation adds pairs"),
+        pytest.param("concat", ["model=3b"], None, None, id="to an unknown number an unknown one"),
+        pytest.param("sft", ["model=3b"], 9_600, 9_600, id="training adds nothing"),
+    ],
+)
+def test_training_rows_are_counted_from_stage_to_stage(stage, overrides, before, after):
+    assert inspection._rows_after(compose.stage("guardreasoner_vl", stage, overrides), before) == after
 
 
 def test_an_upper_bound_of_its_own_is_shown():

@@ -8,7 +8,7 @@ from factories import HARMFUL, UNHARMFUL, make_text
 from gr_vl import dialects
 from gr_vl.schema import Task
 
-GUARD = dialects.get("guardreasoner_vl")
+GUARD, RSAFE = dialects.get("guardreasoner_vl"), dialects.get("rsafe")
 
 
 @pytest.mark.parametrize("prompt", [HARMFUL, UNHARMFUL])
@@ -45,6 +45,20 @@ def test_the_places_of_an_answer_hold_its_labels(prompt, response):
 )
 def test_places_are_those_that_the_parser_reads(text, words):
     assert {task: text[slice(*span)] for task, span in GUARD.places(text).items()} == words
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param("<think>\nIs it \\boxed{safe}?\n</think>\n", id="after a box in the reasoning"),
+        pytest.param("<think>\nIt is.\n</think>\n\\boxed{safe} or rather ", id="after another verdict"),
+    ],
+)
+def test_a_boxed_verdict_stands_in_the_last_box(before):
+    text = before + "\\boxed{unsafe}"
+    place = (len(before) + len("\\boxed{"), len(text) - 1)
+    assert text[slice(*place)] == "unsafe"
+    assert RSAFE.places(text) == {Task.PROMPT: place, Task.RESPONSE: place}
 
 
 def test_a_label_that_is_said_twice_stands_where_it_is_said_first():

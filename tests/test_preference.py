@@ -163,6 +163,12 @@ def test_an_unknown_way_to_merge_is_refused():
         merge([], [], rule="all")
 
 
+def test_a_guard_gives_no_pair_of_a_source_that_it_was_trained_without():
+    no_aegis = Mined([pair("a2", "aegis"), pair("b2", "beaver")], frozenset({"aegis"}))
+    no_beaver = Mined([pair("a3", "aegis"), pair("b3", "beaver")], frozenset({"beaver"}))
+    assert [item.sample.id for item in merge([], [no_aegis, no_beaver])] == ["b2", "a3"]
+
+
 def test_of_equal_inputs_the_first_pair_is_kept():
     reduced = [
         Mined([pair("x", "a"), pair("y", "a")], frozenset({"b"})),

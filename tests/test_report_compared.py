@@ -82,6 +82,21 @@ def test_both_rules_and_all_averages_are_shown_with_intervals(runs, page):
     assert shown[8:] == [percent(counts.precision), percent(counts.recall), percent(counts.false_positive_rate)]
 
 
+def test_rl_is_tested_against_sft_and_eco_against_both(runs, page):
+    shown = {tuple(row[:2]): row[3:6] for row in section(page, "details") if len(row) == 7 and row[2] == "prompt"}
+    assert list(shown) == [("RL", "SFT"), ("RL-Eco", "RL"), ("RL-Eco", "SFT")]
+    judged = load(runs[0]).judged["test"]
+    right = {
+        name: [item.said.get(Task.PROMPT) is item.truth[Task.PROMPT] for item in judged[model]]
+        for name, model in (("SFT", "sft"), ("RL", "rl"), ("RL-Eco", "rl_eco"))
+    }
+    for (model, reference), (_, *counts) in shown.items():
+        flips = list(zip(right[model], right[reference], strict=True))
+        assert counts == [str(flips.count((True, False))), str(flips.count((False, True)))]
+    # The run's RL model answers better than its SFT model.
+    assert shown["RL", "SFT"][0].startswith("+")
+
+
 def test_scores_bring_plots_and_a_calibration_error(page):
     assert page.count("Prompt: share positive by score") == 1
     assert "Response: share positive by score" not in page

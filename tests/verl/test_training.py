@@ -66,6 +66,8 @@ def test_mining_answers_every_sample_and_keeps_hard_ones(mined):
     hard = io.read(mined / "mine" / "hard.parquet")
     assert Counter(Counter(answer.id for answer in answers).values()) == {2: 12}
     assert {answer.index for answer in answers} == {0, 1}
+    # Answers to one sample are drawn apart: at temperature 1, after 4 steps of training, no two of them are alike.
+    assert len({(answer.id, answer.text) for answer in answers}) == 24
     assert all(0 < answer.tokens <= 24 for answer in answers)
     assert all(train[sample.id] == sample for sample in hard)
     assert {sample.id for sample in hard} <= {answer.id for answer in answers}

@@ -37,7 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 LOCK = $(BIN)/uv pip compile --quiet --python $(BIN)/python --python-version 3.11 --no-header --no-annotate pyproject.toml
-LOCKED := data train serve wandb mlflow swanlab trackio dev
+LOCKED := data train serve wandb mlflow swanlab dev
 
 lock: $(READY) ## Mend both locks after a change of pyproject.toml; versions stay where they can
 	$(LOCK) $(LOCKED:%=--extra %) -o constraints.txt

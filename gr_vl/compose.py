@@ -91,14 +91,13 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
         )
     groups = [*_groups(folder, name), "gr_vl.model"] if "model" in short else []
     picked = [f"{group}={written.quoted(short['model'])}" for group in groups]
-    plain_config = _default(folder, name, tuple(picked))
+    plain_config, before = _default(folder, name, tuple(picked))
     common = [f"{written.SHORT[key]}={value}" for key, value in short.items() if key in written.SHORT]
     if not (common or rest):
         return Stage(name, copy.deepcopy(plain_config))
-    before = leaves(plain_config)
     changes = [written.for_hydra(item, before) for item in (*common, *rest)]
-    config = _compose(folder, name, [*picked, *changes], before)
-    _check_types(before, leaves(config), changes)
+    config, after = _compose(folder, name, [*picked, *changes], before)
+    _check_types(before, after, changes)
     return Stage(name, config)
 
 
@@ -113,7 +112,7 @@ def stage_of_kind(recipe: str, kind: str, overrides: Iterable[str] = ()) -> Stag
 def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     """The names of a recipe's stages in order, for one model."""
     short, _ = written.split([item for item in overrides if ":" not in item.split("=", 1)[0]])
-    config = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
+    config, _ = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
     return list(config.stages)
 
 
@@ -160,12 +159,15 @@ def _stages(folder: Path) -> list[str]:
 
 
 @cache
-def _default(folder: Path, name: str, picked: tuple[str, ...]) -> DictConfig:
-    """A stage without overrides; kept, since the variants of a grid start from the same one, which takes a while."""
+def _default(folder: Path, name: str, picked: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any]]:
+    """A stage without overrides, and its leaves; kept, since the variants of a grid start from the same one."""
     return _compose(folder, name, list(picked))
 
 
-def _compose(folder: Path, name: str, overrides: list[str], known: Mapping[str, Any] | None = None) -> DictConfig:
+def _compose(
+    folder: Path, name: str, overrides: list[str], known: Mapping[str, Any] | None = None
+) -> tuple[DictConfig, dict[str, Any]]:
+    """A configuration and its leaves, which cost as much to resolve. Raises ConfigError; `known` are its usual keys."""
     spec = importlib.util.find_spec("verl")
     homes = [str(Path(spec.origin).parent / "trainer" / "config")] if spec and spec.origin else []
     search = [f"hydra.searchpath=[{','.join(map(written.quoted, homes))}]"]
@@ -173,8 +175,7 @@ def _compose(folder: Path, name: str, overrides: list[str], known: Mapping[str, 
     try:
         with initialize_config_dir(str(folder), version_base=None):
             config: DictConfig = compose(name, overrides=[*search, *overrides])
-        OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
-        return config
+        return config, leaves(config)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         given = next((item for item in overrides if "${" in item), None)
         raise ConfigError(_explain(folder, name, error, known or {}, given)) from None

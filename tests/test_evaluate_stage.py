@@ -83,7 +83,7 @@ UNASKED = [
 @pytest.mark.parametrize(("left", "number"), UNASKED)
 def test_what_cannot_be_asked_is_scored_as_wrong_and_counted(evaluated, rows, tmp_path, left, number):
     counts, asked = evaluated([*rows[:9], *left, *rows[9:]])
-    assert asked == [f"{row.id}-0" for row in rows]
+    assert asked == [row.id for row in rows]
     found = counts["scores"]["sft"]
     assert (found["n"], found["unanswered"]) == (20 + number, number)
     assert found["prompt_f1"] == pytest.approx(2 * 20 / (2 * 20 + number))
@@ -115,7 +115,7 @@ def test_a_stage_that_is_run_again_asks_and_writes_nothing_twice(evaluated, rows
 
 def test_a_limit_counts_samples_of_the_corpus_and_not_those_that_fit(evaluated, rows):
     counts, asked = evaluated([LONG, *rows], "gr_vl.generation.samples=3")
-    assert asked == ["s0-0", "s1-0"]
+    assert asked == ["s0", "s1"]
     assert counts["scores"]["sft"]["n"] == 3
 
 

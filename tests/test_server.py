@@ -288,6 +288,8 @@ RAW = {
     "half a character": b"caf\\ud83d",
     "its other half": b"caf\\uDE00",
     "half a character as bytes": b"caf\xed\xa0\xbd",
+    "the first bytes of a character": b"caf\xf0\x9f\x98",
+    "a byte that is no UTF-8": b"caf\xff",
 }
 
 

@@ -184,7 +184,7 @@ def opened(path: Path, schema: pa.Schema = SCHEMA) -> Any:
     file = _parquet(path)
     names = file.schema_arrow.names
     if missing := sorted(set(schema.names) - set(names)):
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`, or another stage")
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
     if twice := sorted({name for name in schema.names if names.count(name) > 1}):
         raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
     return file

@@ -73,6 +73,7 @@ def test_every_process_of_a_stage_gets_the_same_bounds(tiny, tmp_path, kind):
     bounds = ("gr_vl.image_pixels.min=1568", "gr_vl.image_pixels.max=3136")
     encoder, config, block = prepared(kind, tiny, tmp_path, *bounds)
     assert block.tokenizer_path == str(tmp_path / kind / "processor")
+    assert (tmp_path / kind / "processor" / "config.json").is_file()
     wanted = {"shortest_edge": 1_568, "longest_edge": 3_136}
     for found in (encoder, load(block.tokenizer_path)):
         assert {name: found.processor.image_processor.size[name] for name in wanted} == wanted

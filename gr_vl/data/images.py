@@ -28,7 +28,7 @@ BOMB_PIXELS, BOMB_PIXELS_A_BYTE = 6_000_000, 200
 """A picture with more pixels than the first, and more of them in a byte of pixel data than the second, is taken for a
 bomb: it would cost memory that its sender did not pay for. A blank screen of six megapixels still passes, at 48 MB."""
 MAX_RATIO = 200
-"""Longer side to shorter one: Qwen's image processors refuse more, in training, in vLLM and in a guard in use alike."""
+"""Longer side to shorter one: Qwen's image processors refuse more, in training, in vLLM and in a guard alike."""
 
 SHRINKS = (8, 4, 2, 1)
 """Fractions of its size at which a JPEG can be decoded, as denominators: at 1/8 it takes a sixth of the time."""
@@ -106,10 +106,10 @@ def decode(data: bytes, *, shrink: int = 1, max_bytes: int = MAX_BYTES, max_pixe
         if shrink > 1:
             image.draft(None, (max(image.width // shrink, 1), max(image.height // shrink, 1)))
         image.load()
-        picture = _flatten(image, data)
+        flat = _flatten(image, data)
         if turn in _TURNS:
-            picture = picture.transpose(_TURNS[turn])
-    return picture.reduce(shrink) if shrink > 1 and picture.size == full else picture
+            flat = flat.transpose(_TURNS[turn])
+    return flat.reduce(shrink) if shrink > 1 and flat.size == full else flat
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -8,6 +8,8 @@ import time
 
 import psutil
 
+PATIENCE = 600
+"""Seconds that a stage may take; on a busy machine RL alone needed more than four minutes to its first step."""
 RL = [
     "gr_vl.image_pixels.max=3136",
     "data.train_batch_size=4",
@@ -54,21 +56,34 @@ def start(kind, run, *overrides, recipe="guardreasoner_vl"):
 def do(kind, run, *overrides, recipe="guardreasoner_vl"):
     """Run a stage to its end; returns what it said."""
     process = start(kind, run, *overrides, recipe=recipe)
-    said, _ = process.communicate(timeout=300)
+    try:
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        _kill(process)
     logs = [path.read_text(errors="replace")[-4000:] for path in run.glob("*/stage.log")] if process.returncode else []
     assert process.returncode == 0, "\n".join([said, *logs])
     return said
 
 
-def kill_when(process, reached, patience=240):
+def kill_when(process, reached):
     """SIGKILL a stage and all that it started as soon as `reached()`; fails if it ends before."""
-    until = time.monotonic() + patience
-    while not reached():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < until, "the stage did not get there"
-        time.sleep(0.02)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    assert process.poll() is None, "the stage ended before it could be killed"
+    until = time.monotonic() + PATIENCE
+    try:
+        while not reached():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < until, "the stage did not get there"
+            time.sleep(0.02)
+        assert process.poll() is None, "the stage ended before it could be killed"
+    finally:
+        _kill(process)
+
+
+def _kill(process):
+    """SIGKILL what is left of a stage and of all that it started: it must not take the cores from the next test."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
     for member in family:
         try:
             member.send_signal(signal.SIGKILL)

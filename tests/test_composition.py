@@ -98,6 +98,8 @@ def test_a_users_file_that_is_no_term_is_named(tmp_path, text, message):
         pytest.param({"preset": "paper", "budget": 0}, "budget=0", id="no budget"),
         pytest.param({"preset": "paper", "budget": "all"}, "budget='all'", id="a word for a budget"),
         pytest.param({"preset": "paper", "scale": 0}, "scale=0", id="no scale"),
+        pytest.param({"preset": "paper", "scale": float("inf")}, "scale=inf", id="an endless scale"),
+        pytest.param({"preset": "paper", "time_limit": float("inf")}, "time_limit=inf", id="an endless time limit"),
         pytest.param({"preset": "paper", "time_limit": -1}, "time_limit=-1", id="a limit in the past"),
         pytest.param({"preset": "paper", "clamp": [1, 0]}, "low < high", id="a clamp upside down"),
         pytest.param({"preset": "paper", "clamp": 5}, "low < high", id="half a clamp"),

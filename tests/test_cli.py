@@ -25,6 +25,13 @@ def spent():
     return used.ru_utime + used.ru_stime
 
 
+def allowed():
+    """Three processor seconds where a bare loop takes 0.83 of them; as much more as this machine is slower just now."""
+    began = spent()
+    subprocess.run([sys.executable, "-S", "-c", "for i in range(10**7): i * i"], check=True)
+    return SECONDS * max(1.0, (spent() - began) / 0.83)
+
+
 def gr_vl(*arguments, cwd=None):
     """Exit code, output, error output and processor seconds of a command: others may be busy on this machine."""
     began = spent()
@@ -138,7 +145,7 @@ def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, argumen
     code, out, error, seconds = gr_vl(*arguments, cwd=tmp_path)
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert word in error
-    assert seconds < SECONDS
+    assert seconds < allowed()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,13 +25,6 @@ def spent():
     return used.ru_utime + used.ru_stime
 
 
-def allowed():
-    """Three processor seconds where a bare loop takes 0.83 of them; as much more as this machine is slower just now."""
-    began = spent()
-    subprocess.run([sys.executable, "-S", "-c", "for i in range(10**7): i * i"], check=True)
-    return SECONDS * max(1.0, (spent() - began) / 0.83)
-
-
 def gr_vl(*arguments, cwd=None):
     """Exit code, output, error output and processor seconds of a command: others may be busy on this machine."""
     began = spent()
@@ -145,7 +138,9 @@ def test_a_mistake_costs_little_time_and_leaves_nothing_behind(tmp_path, argumen
     code, out, error, seconds = gr_vl(*arguments, cwd=tmp_path)
     assert (code, out, error.count("\n")) == (2, "", 1)
     assert word in error
-    assert seconds < allowed()
+    # A neighbour on the same core can only add to it: the least of up to five tries is the command's own.
+    tries = (gr_vl(*arguments, cwd=tmp_path)[3] for _ in range(4))
+    assert seconds < SECONDS or any(again < SECONDS for again in tries)
     assert list(tmp_path.iterdir()) == []
 
 

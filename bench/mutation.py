@@ -1,9 +1,9 @@
 """Change one thing in the code, see whether a test fails: `python bench/mutation.py --mutants 100 --seed 1 --jobs 2`.
 
-Mutants are drawn evenly from all that `bench/mutants.py` makes of the modules. Each is written into a copy of the tree,
-where first the fast tests that import its module run, and, where those pass, the whole fast tier. What passes both is a
-survivor: a test is missing, or the change means nothing. A run that breaks off goes on where its results end. A killing
-test that measures time says more about the machine than about the mutant: read `by` in the results.
+Mutants are drawn evenly from all that `bench/mutants.py` makes of the modules. The fast tier runs once with coverage,
+which says what tests run each statement. Each mutant is written into a copy of the tree, where first the tests of its
+statement run, and, where those pass, the whole fast tier. What passes both is a survivor: a test is missing, or the
+change means nothing. A run that breaks off goes on where its results end.
 
 Tried first: cosmic-ray 8.7 has one test command for all modules and drops no statement or argument; mutmut 3.8 draws no
 sample and did not get past its first stage on this tree.
@@ -21,13 +21,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from coverage import CoverageData
 from mutants import Mutant, mutants
 from rich.console import Console
 from rich.progress import track
@@ -36,32 +36,39 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ("rewards", "gr_vl/clipping.py", "gr_vl/dialects", "gr_vl/augment", "gr_vl/evaluation/metrics")
 MODULES += ("gr_vl/preference_loss.py", "gr_vl/generation.py", "gr_vl/encoding.py", "gr_vl/checkpoints.py")
-LIMIT, SLACK = 60.0, 5.0
-"""A mutant may take so many seconds, and so many times as long as the unchanged code; then it is a timeout."""
+TEST, ALL = 60, 1800
+"""A mutant may take so many seconds in a test, and in all its tests; then it is a timeout."""
 
 
-def imported(path: Path) -> set[str]:
-    """Modules that a test file imports, by itself or through the helpers beside it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = all((ROOT / name.replace(".", "/")).with_suffix(".py").is_file() for name in names)
-            found |= {*names} if modules else {*names, node.module}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    helpers = [path.with_name(f"{name}.py") for name in found if path.with_name(f"{name}.py").is_file()]
-    return found.union(*map(imported, helpers))
+def statement(source: str, line: int) -> range:
+    """The lines of the smallest statement that holds a line: coverage knows statements, not their parts."""
+    spans = [
+        range(node.lineno, node.end_lineno + 1)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno
+    ]
+    return min(spans, key=len)
 
 
-def tests_of(module: str) -> tuple[str, ...]:
-    """The fast test files that import a module or its package, or bear its name: these first, then its package's."""
-    path = Path(module).with_suffix("")
-    names = {".".join(path.parts[:end]) for end in range(1, len(path.parts) + 1)} - {"gr_vl"}
-    files = sorted((ROOT / "tests").glob("test_*.py"))
-    mine = [one for one in files if path.stem in one.stem or imported(one) & names]
-    mine.sort(key=lambda one: (path.stem.rstrip("s") not in one.stem, path.parent.name.rstrip("s") not in one.stem))
-    return tuple(str(one.relative_to(ROOT)) for one in mine)
+class Coverage:
+    """Which tests run a statement, from one run of the fast tier in an unchanged copy of the tree."""
+
+    def __init__(self, copy: Path, jobs: int) -> None:
+        sources = [f"--cov={name}" for name in ("gr_vl", "rewards")]
+        verdict, by = run(copy, ("-n", str(jobs), *sources, "--cov-context=test", "--cov-report="), None)
+        if verdict != "passed":
+            raise RuntimeError(f"{by}: fails without any mutant; mend it first")
+        self._copy, self._data = copy, CoverageData(str(copy / ".coverage"))
+        self._data.read()
+
+    def tests(self, mutant: Mutant) -> tuple[str, ...]:
+        """Test functions that run the mutant's statement, or, of one that an import runs, its file."""
+        path = self._copy / mutant.module
+        found = self._data.contexts_by_lineno(str(path.resolve()))
+        lines = statement(path.read_text(), mutant.line)
+        here = {name for line in lines for name in found.get(line, ()) if name}
+        names = here or {name for some in found.values() for name in some if name}
+        return tuple(sorted({re.split(r"\[|\|", name)[0] for name in names}))
 
 
 def tree(folder: Path) -> Path:
@@ -74,12 +81,13 @@ def tree(folder: Path) -> Path:
     return folder
 
 
-def run(copy: Path, tests: tuple[str, ...], limit: float | None) -> tuple[str, str]:
+def run(copy: Path, arguments: tuple[str, ...], limit: float | None) -> tuple[str, str]:
     """Run tests, or the whole fast tier, in a copy of the tree: passed, failed or timeout, and the test that failed."""
     # CI: hypothesis draws the same cases every time and measures no time.
     env = os.environ | {"PYTHONPATH": str(copy), "CI": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    options = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider", f"--timeout={TEST}")
+    command = [sys.executable, "-m", "pytest", *options, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=copy, env=env, start_new_session=True, **pipes)
     try:
@@ -96,25 +104,7 @@ def run(copy: Path, tests: tuple[str, ...], limit: float | None) -> tuple[str, s
     return "failed", failed[1]
 
 
-class Limits:
-    """How long tests may take with a mutant, from how long they take without."""
-
-    def __init__(self, copy: Path) -> None:
-        self._copy, self._lock, self._known = copy, threading.Lock(), dict[frozenset[str], float]()
-
-    def of(self, tests: tuple[str, ...]) -> float:
-        """Seconds. Raises RuntimeError when a test fails without any mutant."""
-        with self._lock:
-            if (key := frozenset(tests)) not in self._known:
-                began = time.monotonic()
-                verdict, by = run(self._copy, tests, None)
-                if verdict != "passed":
-                    raise RuntimeError(f"{by}: fails without any mutant; mend it first")
-                self._known[key] = LIMIT + SLACK * (time.monotonic() - began)
-        return self._known[key]
-
-
-def judged(mutant: Mutant, serial: int, copy: Path, files: tuple[str, ...], limits: Limits) -> dict[str, Any]:
+def judged(mutant: Mutant, serial: int, copy: Path, tests: tuple[str, ...]) -> dict[str, Any]:
     """What became of a mutant: killed, survived or timeout, by which test, in how many seconds."""
     path, began, verdict, by = copy / mutant.module, time.monotonic(), "passed", ""
     original = path.read_bytes()
@@ -122,8 +112,8 @@ def judged(mutant: Mutant, serial: int, copy: Path, files: tuple[str, ...], limi
         path.write_text(mutant.source)
         # Bytecode is recognised by the size and the second of its source: each mutant gets a second of its own.
         os.utime(path, (serial, serial))
-        for tests in dict.fromkeys((files, ())):
-            verdict, by = run(copy, tests, limits.of(tests))
+        for some in dict.fromkeys((tests, ())):
+            verdict, by = run(copy, some, ALL)
             if verdict != "passed":
                 break
     finally:
@@ -138,18 +128,16 @@ def judge(drawn: list[Mutant], jobs: int, out: Path) -> list[dict[str, Any]]:
     out.touch()
     known = {row["key"]: row for row in map(json.loads, out.read_text().splitlines())}
     missing = [mutant for mutant in drawn if mutant.key not in known]
-    # Now: the tree may change meanwhile.
-    files = {module: tests_of(module) for module in {mutant.module for mutant in missing}}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool, out.open("a") as file:
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for number in range(jobs):
             copies.put(tree(Path(folder, str(number))))
-        limits = Limits(tree(Path(folder, "unchanged")))
+        coverage = Coverage(tree(Path(folder, "unchanged")), jobs) if missing else None
 
         def work(serial: int, mutant: Mutant) -> dict[str, Any]:
             copy = copies.get()
             try:
-                return judged(mutant, serial, copy, files[mutant.module], limits)
+                return judged(mutant, serial, copy, coverage.tests(mutant))
             finally:
                 copies.put(copy)
 

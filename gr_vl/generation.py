@@ -1,7 +1,7 @@
 """Many prompts in, k answers each out, over verl's rollout servers. An answer on disk is kept."""
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,7 +85,9 @@ class Generator:
         """Ask for all items; write and return the answers that are wanted."""
         samples = {sample.id: sample for sample, _ in items}
         prompts = {id: self.encoder.prompt(sample) for id, sample in samples.items()}
-        asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request)) for item in items]
+        # Our server's batches must not depend on how fast its requests come in.
+        company = {"company": len(items)} if self._exact else {}
+        asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request, company)) for item in items]
         made = []
         for task in asked:
             # Each as soon as those before it are there: killed at any point, a run leaves the start of the same file.
@@ -95,7 +97,9 @@ class Generator:
                 made.append(answer)
         return made
 
-    async def _one(self, sample: Sample, index: int, prompt: Any, request: Request) -> Answer:
+    async def _one(
+        self, sample: Sample, index: int, prompt: Any, request: Request, company: Mapping[str, int]
+    ) -> Answer:
         output = await self.client.generate(
             sample.id,  # verl sends equal ids to one server, whose caches then know the prompt and its images
             prompt_ids=prompt.ids,
@@ -104,6 +108,7 @@ class Generator:
                 "top_p": request.top_p,
                 "seed": seed_of(request.seed, "generation", sample.id, index),
                 "max_tokens": request.max_tokens,
+                **company,
             },
             image_data=prompt.images or None,
         )

@@ -17,6 +17,7 @@ class Servers:
 
     def __init__(self, good=99, number=2):
         self.good, self.asked, self.seeds, self.server_handles = good, [], [], [None] * number
+        self.company = []
 
     def get_client(self):
         return self
@@ -25,6 +26,7 @@ class Servers:
         number = len(self.asked)
         self.asked.append(name)
         self.seeds.append(sampling_params["seed"])
+        self.company.append(sampling_params.get("company"))
         await asyncio.sleep(0.02 - number / 1000)
         if number >= self.good:
             await asyncio.sleep(0.05)
@@ -69,6 +71,20 @@ def test_a_sample_is_encoded_once_however_many_answers_it_gets(tmp_path, encoder
     monkeypatch.setattr(encoder, "prompt", lambda sample: encoded.append(sample.id) or prompt(sample))
     answered(Servers(), encoder, corpus[:4], tmp_path / "answers.jsonl")
     assert encoded == [sample.id for sample in corpus[:4]]
+
+
+@pytest.mark.parametrize(
+    ("number", "restart", "company"),
+    [
+        pytest.param(1, None, [12] * 12, id="one server of ours waits for all 12 requests, however slowly they come"),
+        pytest.param(2, None, [None] * 12, id="of two, none knows how many it gets"),
+        pytest.param(1, lambda model: None, [None] * 12, id="vLLM takes no such parameter"),
+    ],
+)
+def test_a_batch_does_not_depend_on_how_fast_the_machine_is(tmp_path, encoder, corpus, number, restart, company):
+    servers = Servers(number=number)
+    list(Generator(servers, encoder, restart).answers(corpus[:4], 4, REQUEST, tmp_path / "answers.jsonl"))
+    assert servers.company == company
 
 
 def test_an_answer_is_finished_if_it_ends_with_the_end_token_and_cut_off_otherwise(tmp_path, encoder, corpus):

@@ -56,13 +56,18 @@ def start(kind, run, *overrides, recipe="guardreasoner_vl"):
 def do(kind, run, *overrides, recipe="guardreasoner_vl"):
     """Run a stage to its end; returns what it said."""
     process = start(kind, run, *overrides, recipe=recipe)
-    try:
-        said, _ = process.communicate(timeout=PATIENCE)
-    finally:
-        _kill(process)
+    said = ended(process)
     logs = [path.read_text(errors="replace")[-4000:] for path in run.glob("*/stage.log")] if process.returncode else []
     assert process.returncode == 0, "\n".join([said, *logs])
     return said
+
+
+def ended(process, patience=PATIENCE):
+    """What a process said until it ended; one that takes longer is killed with all that it started."""
+    try:
+        return process.communicate(timeout=patience)[0]
+    finally:
+        _kill(process)
 
 
 def kill_when(process, reached):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from launching import RL, kill_when
+from launching import RL, ended, kill_when
 from omegaconf import OmegaConf
 
 from gr_vl.checkpoints import MARK
@@ -67,7 +67,7 @@ def ablation(tmp_path_factory):
     shared = {path: path.stat().st_mtime_ns for path in (folder / "out" / "shared_seed3").glob("*/stage.json")}
     assert {path.parent.name for path in shared} == {"data", "base", "concat"}
     process = start(folder)
-    said, _ = process.communicate(timeout=900)
+    said = ended(process, 900)
     assert process.returncode == 0, said
     assert {path: path.stat().st_mtime_ns for path in shared} == shared
     return folder / "out", said
@@ -104,7 +104,7 @@ def test_the_table_holds_both_variants(ablation):
 def test_a_finished_grid_is_kept(ablation):
     out, _ = ablation
     process = start(out.parent)
-    said, _ = process.communicate(timeout=120)
+    said = ended(process, 120)
     assert process.returncode == 0
     assert said.count("done before") == 2
     assert "start" not in said.split()

@@ -6,7 +6,7 @@ import time
 
 import psutil
 import pytest
-from launching import DIRECT, RL, SFT, start
+from launching import DIRECT, RL, SFT, ended, start
 
 from gr_vl import checkpoints
 
@@ -25,7 +25,7 @@ class Hangs:
 
 def said_by(process, patience=600):
     """What a stage that has to fail said."""
-    said, _ = process.communicate(timeout=patience)
+    said = ended(process, patience)
     assert process.returncode == 1, said
     return " ".join(said.split())
 

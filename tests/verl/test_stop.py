@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from launching import DIRECT, RL, SFT, do, start
+from launching import DIRECT, RL, SFT, do, ended, start
 
 from gr_vl import checkpoints
 from gr_vl.errors import Preempted
@@ -25,7 +25,7 @@ def test_a_stage_that_is_asked_to_stop_saves_and_says_so_with_its_exit_code(fres
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=300)
+    said = ended(process, 300)
     assert process.returncode == Preempted.code == 75, said
     assert "has ended as asked; run it again to go on" in " ".join(said.split())
     saved = checkpoints.newest(fresh / kind / "checkpoints")

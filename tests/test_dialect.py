@@ -1,7 +1,5 @@
 """The GuardReasoner-VL grammar: what is written can be read, and whatever is read has an outcome."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,10 +153,9 @@ def test_the_last_complete_result_counts():
         pytest.param(GOOD.replace("Request:", "Request" + " " * 2**20 + "x\nRequest:"), id="1 MB of spaces in a line"),
     ],
 )
+@pytest.mark.timeout(30)  # in quadratic time a megabyte takes hours
 def test_a_megabyte_is_parsed_at_once(text):
-    begin = time.perf_counter()
-    GUARD.parse(text)
-    assert time.perf_counter() - begin < 0.5
+    assert isinstance(GUARD.parse(text), Verdict | ParseFailure)
 
 
 def holds(text):

@@ -68,11 +68,15 @@ class Coverage:
     def tests(self, mutant: Mutant) -> tuple[str, ...]:
         """Test functions that run the mutant's statement, or, of one that an import runs, its file."""
         path = self._copy / mutant.module
-        found = self._data.contexts_by_lineno(str(path.resolve()))
+        contexts = self._data.contexts_by_lineno(str(path.resolve()))
         lines = statement(path.read_text(), mutant.line)
-        here = {name for line in lines for name in found.get(line, ()) if name}
-        names = here or {name for some in found.values() for name in some if name}
-        return tuple(sorted({re.split(r"\[|\|", name)[0] for name in names}))
+        here = {name for line in lines for name in contexts.get(line, ()) if name}
+        names = here or {name for some in contexts.values() for name in some if name}
+        place = Path(mutant.module)
+        words = [word.rstrip("s") for word in (place.stem, place.parent.name)]
+        # Those that bear the module's name, or its package's, first: they are the likeliest to fail.
+        found = {re.split(r"\[|\|", name)[0] for name in names}
+        return tuple(sorted(found, key=lambda name: (*(word not in name for word in words), name)))
 
 
 def tree(folder: Path) -> Path:

@@ -149,3 +149,13 @@ def test_a_sheet_shows_pictures_with_their_labels(tmp_path):
     ]
     contact_sheet.write(tmp_path / "none.png", [make_sample(images=(b"x",))])
     assert Image.open(tmp_path / "none.png").size == (4 * contact_sheet.CELL, cell)
+
+
+def test_a_sheet_spreads_over_all_pairs_and_not_over_the_first_alone(tmp_path):
+    # Of 32 every other one is shown: 8 of the first half, 8 of the second.
+    contact_sheet.write(tmp_path / "sheet.png", [make_sample(f"{i}", images=(picture(i // 16),)) for i in range(32)])
+    sheet = Image.open(tmp_path / "sheet.png").convert("RGB")
+    across, down = contact_sheet.CELL, contact_sheet.CELL + contact_sheet.CAPTION
+    spots = [(index % 4 * across + across // 2, index // 4 * down + 15) for index in range(16)]
+    first, second = (decode(picture(index)).getpixel((0, 0)) for index in (0, 1))
+    assert [sheet.getpixel(spot) for spot in spots] == [first] * 8 + [second] * 8

@@ -10,7 +10,7 @@ import typer
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from gr_vl import compose, display, extras, launch
+from gr_vl import compose, display, launch
 from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import GuardError, Preempted, StageError
@@ -84,7 +84,7 @@ def pipeline(recipe: Recipe, overrides: Overrides = None) -> None:
     console, stages = display.console(), _pipeline(recipe, overrides or [])
     # All of them now: what the last stage needs should not be missed after the first has run for hours.
     for stage in stages:
-        extras.of_stage(stage.kind, stage.config)
+        launch.check_machine(stage)
     for stage in stages:
         _run(stage, console)
     _report(stages[0].run, console)

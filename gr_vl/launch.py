@@ -64,15 +64,20 @@ def changed(stage: Stage) -> str | None:
     return f"{keys[0]}={now.get(keys[0])!r}: {stage.folder} was made with {before.get(keys[0])!r}{more}"
 
 
+def check_machine(stage: Stage) -> None:
+    """Refuse a stage that lacks packages here, or room for Ray's sockets. Raises ConfigError."""
+    jobs.check_sockets(stage.kind)
+    extras.of_stage(stage.kind, stage.config)
+
+
 def launch(stage: Stage) -> Iterator[State]:
     """Check and run a stage; yields its state about once a second until it ends. Raises StageError when it fails."""
     if (address := os.environ.get("RAY_ADDRESS", "")).startswith("http"):
         raise ConfigError(
             f"RAY_ADDRESS={address} is a dashboard, which takes jobs: use gr-vl submit {stage.kind}, or unset it"
         )
-    jobs.check_sockets(stage.kind)
+    check_machine(stage)
     facts = checks.check(stage)
-    extras.of_stage(stage.kind, stage.config)
     is_done(stage)
     stage.folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(stage.config, stage.folder / "config.yaml")

@@ -146,6 +146,15 @@ def test_a_folder_too_long_for_rays_sockets_is_refused_before_anything_is_starte
         jobs.check_sockets("mine")
 
 
+@pytest.mark.parametrize("command", ["pipeline", "ablate"])
+def test_the_folder_is_refused_before_the_first_stage_of_many(alone, tmp_path, command):
+    alone.setenv("TMPDIR", "/" + "x" * LONGEST)
+    what = ["length"] if command == "ablate" else ["guardreasoner_vl", "model=tiny"]
+    with pytest.raises(ConfigError, match=r"^TMPDIR=/.*set RAY_TMPDIR=/tmp$"):
+        cli.app([command, *what, f"run={tmp_path / 'run'}"], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "variables"),
     [

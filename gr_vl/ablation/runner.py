@@ -29,6 +29,8 @@ def run(cells: Sequence[Cell], console: Console, finished: Callable[[], Any]) ->
     stage fails.
     """
     verify(cells)
+    for stage in {stage.folder: stage for cell in cells for stage in cell.stages if not _is_there(stage)}.values():
+        launch.check_machine(stage)
     for number, cell in enumerate(cells, start=1):
         missing = [stage.name for stage in cell.stages if not _is_there(stage)]
         what = f"{', '.join(missing)} to run{_time_left(cells[number - 1 :])}" if missing else "done before"

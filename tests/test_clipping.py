@@ -122,3 +122,7 @@ def test_a_step_outside_of_the_run_is_refused(step):
 def test_bad_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         ClipSchedule(**settings)
+
+
+def test_an_upper_bound_may_be_a_whole_number():
+    assert ClipSchedule("constant", 0.2, epsilon_high=1).epsilon_high == 1

@@ -216,3 +216,8 @@ def test_an_answer_states_the_labels_it_is_given(name):
     # A single question needs no headings.
     wanted = Verdict(labels, "step", well_formed=True, sectioned=name == "rsafe")
     assert dialect.parse(dialect.answer(labels, "step")) == wanted
+
+
+def test_reasoning_of_rsafe_begins_at_the_first_opening_tag():
+    found = dialects.get("rsafe").parse("<think>a <think>b</think>\\boxed{safe}")
+    assert (found.reasoning, found.well_formed) == ("a <think>b", False)

@@ -103,3 +103,9 @@ def test_pictures_keep_the_order_in_which_they_were_sent(encoder):
     encoded = encoder.prompt(sample)
     assert [image.size for image in encoded.images] == [(84, 84), (84, 56)]
     assert encoded.features["image_grid_thw"].tolist() == [[1, 6, 6], [1, 4, 6]]
+
+
+def test_of_control_words_the_longest_comes_first_so_that_none_hides_another(encoder):
+    lengths = list(map(len, encoder.control_words))
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > lengths[-1]

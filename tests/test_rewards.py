@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import rewards
 from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
 from rewards import Reading, SafetyReward, preset_names, terms
+from rewards.terms.omni_v2 import OmniV2
 
 LABELS = {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL}
 BUDGET = 300
@@ -330,3 +331,7 @@ def test_a_result_after_reasoning_that_never_closes_is_none_for_the_released_cod
     text = "<think>a<result>" + RIGHT + "</result>"
     got = build("released_code")(text, LABELS, reasoning_tokens=1, characters=3072)
     assert (got.total, got.failure) == (-1.0, "unclosed_reasoning")
+
+
+def test_the_second_omni_reward_has_its_published_numbers_without_a_preset():
+    assert OmniV2() == OmniV2(size=0.4, free=250.0)

@@ -189,3 +189,9 @@ def test_an_impossible_share_is_refused(share):
 def test_one_sample_makes_no_pair():
     with pytest.raises(DataError, match="takes two samples"):
         augmented_set(CORPUS[:1], 0.5, seed=1)
+
+
+def test_the_way_texts_are_joined_reaches_every_pair():
+    for mode, marked in (("turns", False), ("transcripts", True)):
+        made = augmented_set(CORPUS, 0.2, seed=1, text_mode=mode)[len(CORPUS) :]
+        assert all(("\n\nAI assistant:\n" in pair.prompt) is marked for pair in made)

@@ -159,3 +159,6 @@ def test_a_sheet_spreads_over_all_pairs_and_not_over_the_first_alone(tmp_path):
     spots = [(index % 4 * across + across // 2, index // 4 * down + 15) for index in range(16)]
     first, second = (decode(picture(index)).getpixel((0, 0)) for index in (0, 1))
     assert [sheet.getpixel(spot) for spot in spots] == [first] * 8 + [second] * 8
+    # Below each image stands its prompt.
+    captions = [sheet.crop((x - 100, y + contact_sheet.CELL - 15, x, y + contact_sheet.CELL + 25)) for x, y in spots]
+    assert all(caption.convert("L").getextrema()[0] < 100 for caption in captions)

@@ -135,3 +135,11 @@ def test_one_server_of_ours_is_asked_a_broken_chunk_as_a_whole_and_only_what_was
     assert kept == read_answers(whole)[:good]
     assert [answer.tokens for answer in fresh] == [4] * (12 - good)
     assert [answer for _, answers in found for answer in answers] == [*kept, *fresh]
+
+
+def test_an_engine_that_cannot_reload_is_started_again_with_the_other_model(encoder, tmp_path):
+    pytest.importorskip("ray")
+    started, other = [], Servers()
+    generator = Generator(Servers(), encoder, lambda model: started.append(model) or other)
+    generator.load(tmp_path)
+    assert (started, generator.manager, generator.client) == ([tmp_path], other, other)

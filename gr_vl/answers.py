@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def reasoning_tokens(tokenizer: Any, ids: Sequence[int]) -> int:
-    """Tokens before `</think>` begins; all of them when nothing closes the reasoning.
+def reasoning_tokens(tokenizer: Any, ids: Sequence[int], ends: str) -> int:
+    """Tokens before the text `ends` (`Dialect.reasoning_ends`) begins; all of them when it is not there.
 
     Counted on the ids as generated, by decoding prefixes, so that it holds for any tokenizer, whether the tag is one
     token or many.
     """
     text = tokenizer.decode(ids, skip_special_tokens=True)
-    end = text.find("</think>")
+    end = text.find(ends)
     if end < 0:
         return len(ids)
     low, high = 0, len(ids)

@@ -18,7 +18,7 @@ from gr_vl.dialects import Dialect, Message
 from gr_vl.errors import DataError
 from gr_vl.image_pixels import ImagePixels
 from gr_vl.model_files import loading
-from gr_vl.schema import Label, Sample, Task
+from gr_vl.schema import Sample
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,15 @@ PROCESSOR_WORDS = ("<|placeholder|>",)
 """What Qwen's processors turn into an image token beside a picture, although no tokenizer lists it."""
 
 
-PROBE = Sample("", "", "p", "r", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="r")
-"""Shows what a dialect writes by itself."""
 _TAG = re.compile(r"<\S+>")
 
 PROBES = ((1, 1), (28, 28), (84, 84), (150, 40), (60, 300), (640, 480), (1024, 1024), (3000, 2000), (8000, 5000))
 """Sizes of pictures, in pixels, that tell one image processor's settings from another's."""
+
+
+def probe(dialect: Dialect) -> Sample:
+    """A sample that shows what a dialect writes by itself."""
+    return Sample("", "", "p", "r", labels={task: task.worst for task in dialect.tasks}, reasoning="r")
 
 
 class Encoder:
@@ -80,16 +83,17 @@ class Encoder:
             processor.chat_template = template or processor.chat_template
             pixels.apply(processor, str(model))
             encoder = cls(processor, dialects.get(dialect))
-            if not encoder.prompt(PROBE).ids:
+            if not encoder.prompt(probe(encoder.dialect)).ids:
                 raise DataError(f"{model}: its tokenizer makes no tokens of a text; fetch it again, as a whole")
         return encoder
 
     def _live(self) -> list[str]:
         """The tokenizer's control tokens. Some are not marked special, such as Qwen's <tool_call>; neither are a
         dialect's own tags, in tokenizers that have them, and its targets must be able to write those."""
-        messages = self.dialect.messages(PROBE)
+        sample = probe(self.dialect)
+        messages = self.dialect.messages(sample)
         own = [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
-        written = "\n".join([*own, self.dialect.target(PROBE)])
+        written = "\n".join([*own, self.dialect.target(sample)])
         tokens = self.tokenizer.added_tokens_decoder.values()
         return [str(one) for one in tokens if one.special or (_TAG.fullmatch(str(one)) and str(one) not in written)]
 
@@ -152,10 +156,11 @@ class Encoder:
     def fingerprint(self) -> str:
         """What encoders of the same lengths share, wherever they were saved: the tokenizer, and what the rest does."""
         tokenizer = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        shown = [PROBE, replace(PROBE, images=(b"",))] if self.sees else [PROBE]
+        sample = probe(self.dialect)
+        shown = [sample, replace(sample, images=(b"",))] if self.sees else [sample]
         rendered = [self._render(self.turns(sample)) for sample in shown]
         sizes = [self._image_tokens(*size) for size in PROBES if self.sees]
-        parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(PROBE), sizes]
+        parts = [{**tokenizer, "padding": None, "truncation": None}, rendered, self.dialect.target(sample), sizes]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def turns(self, sample: Sample) -> list[Message]:

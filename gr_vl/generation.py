@@ -115,4 +115,11 @@ class Generator:
         tokenizer, ids = self.encoder.tokenizer, list(output.token_ids)
         finished = bool(ids) and ids[-1] == tokenizer.eos_token_id
         text = tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(sample.id, index, text, len(ids), reasoning_tokens(tokenizer, ids), finished)
+        return Answer(
+            sample.id,
+            index,
+            text,
+            len(ids),
+            reasoning_tokens(tokenizer, ids, self.encoder.dialect.reasoning_ends),
+            finished,
+        )

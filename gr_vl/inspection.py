@@ -93,8 +93,8 @@ def _show_reward(name: str, settings: dict[str, Any], dialect: str, console: Con
     """From all right to none right in one group, with 25 tokens of result and four characters a token."""
     reward, grammar = SafetyReward.from_config(settings, dialect), dialects.get(dialect)
     question, tasks = grammar.questions(Sample("", "", "a", "b", reasoning="."))[-1]
-    labels = {task: task.positive for task in tasks}
-    said = [labels | {task: task.positive.opposite for task in tasks[right:]} for right in range(len(tasks), -1, -1)]
+    labels = {task: task.worst for task in tasks}
+    said = [labels | {task: task.mildest for task in tasks[right:]} for right in range(len(tasks), -1, -1)]
     texts = [grammar.target(replace(question, reasoning=".", labels=each)) for each in said]
     columns = []
     for tokens in (reward.budget // 16, reward.budget // 2, reward.budget):

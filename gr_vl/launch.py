@@ -21,10 +21,10 @@ from typing import Any
 import psutil
 from omegaconf import OmegaConf
 
-from gr_vl import checks, extras, jobs, progress
+from gr_vl import checks, dialects, extras, jobs, progress
 from gr_vl.compose import Stage, leaves
 from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
-from gr_vl.evaluation.run_folder import read_object
+from gr_vl.specs import read_object
 
 MEMORY_EVERY = 4
 """Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
@@ -217,7 +217,7 @@ def _facts(stage: Stage) -> dict[str, Any]:
     machine = {"cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1)}
     return {
         "recipe": settings.recipe,
-        "dialect": settings.dialect,
+        "guard": dialects.spec(settings.dialect).to_json(),
         "model": settings.model,
         "seed": settings.seed,
         "versions": versions,

@@ -4,40 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-
-class Label(StrEnum):
-    """An answer to a task's question."""
-
-    HARMFUL = "harmful"
-    UNHARMFUL = "unharmful"
-    REFUSAL = "refusal"
-    COMPLIANCE = "compliance"
-
-    @property
-    def opposite(self) -> "Label":
-        """The task's other label: what an unparsable answer counts as when failures are scored as wrong."""
-        words = tuple(Label)
-        return words[words.index(self) ^ 1]
-
-
-class Task(StrEnum):
-    """A question that the guard answers about one exchange."""
-
-    PROMPT = "prompt"
-    RESPONSE = "response"
-    REFUSAL = "refusal"
-
-    @property
-    def positive(self) -> Label:
-        """The positive class of the task's metrics: harmful, or refusal."""
-        return Label.REFUSAL if self is Task.REFUSAL else Label.HARMFUL
-
-    def label(self, word: str) -> Label:
-        """The label of that word. Raises ValueError that names the task's two words when it is neither."""
-        words = (self.positive, self.positive.opposite)
-        if word not in words:
-            raise ValueError(f"{word!r} is no label of the task {self}; write {words[0]} or {words[1]}")
-        return Label(word)
+from gr_vl.tasks import Label as Label
+from gr_vl.tasks import Task as Task
 
 
 class Modality(StrEnum):
@@ -101,6 +69,10 @@ class Verdict:
     """Whether the answer follows the dialect's grammar to the letter; training rewards only those."""
     sectioned: bool = False
     """Whether the reasoning treats every task, each in a section of its own with something in it, in order."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the grammar holds, by name: a category, an intent, a rewritten query, why a level was chosen."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the grammar holds, by name: a category, an intent, a rewritten query, why a level was chosen."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +97,7 @@ class Answer:
     tokens: int
     """Generated tokens, the end token included."""
     reasoning_tokens: int
-    """Tokens before `</think>`, the opening tag and line breaks included; all of them when nothing closes it."""
+    """Tokens before the place where the dialect's reasoning ends, tags included; all of them when it does not."""
     finished: bool
     """Whether an end token closed the answer, and not a length limit."""
     seconds: float | None = None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
 
@@ -38,6 +38,7 @@ class Reading:
             said = {"failure": outcome.reason}
         else:
             said = {"said": outcome.labels, "form": [outcome.well_formed, outcome.sectioned]}
+            said["fields"] = outcome.fields
         lengths = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
         return json.dumps(said | {"labels": self.labels, "lengths": lengths, "blocks": self.blocks})
 
@@ -49,12 +50,13 @@ class Reading:
         if "failure" in row:
             outcome = ParseFailure(FailureReason(row["failure"]))
         else:
-            outcome = Verdict(_labels(row["said"]), "", *row["form"])
+            outcome = Verdict(_labels(row["said"]), "", *row["form"], row["fields"])
         return cls(outcome, _labels(row["labels"]), *row["lengths"], blocks=row["blocks"])
 
 
 def _labels(row: Mapping[str, str]) -> dict[Task, Label]:
-    return {Task(task): Label(label) for task, label in row.items()}
+    # Tasks are equal to their names, and terms need no more of them.
+    return cast(dict[Task, Label], row)
 
 
 @dataclass(frozen=True, slots=True)

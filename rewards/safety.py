@@ -59,15 +59,17 @@ class SafetyReward:
     >>> labels = {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL}
     >>> thought = "<think># Task 1\\na\\n# Task 2\\nb</think>"
     >>> text = f"{thought}<result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
-    >>> reward = SafetyReward.from_config({"preset": "token_price", "terms": {"token_price": {"price": 0.2}}})
+    >>> spec = {"preset": "token_price", "terms": {"token_price": {"price": 0.2}}}
+    >>> reward = SafetyReward.from_config(spec, "guardreasoner_vl")
     >>> reward(text, labels, reasoning_tokens=256).terms
     {'accuracy': 0.5, 'token_price': -0.1}
     """
 
     terms: tuple[Weighted, ...]
-    dialect: str = "guardreasoner_vl"
+    dialect: str
+    """The grammar of the answers, by name."""
     gate: str = "tags"
-    tasks: Mapping[Task, float] = field(default_factory=dict)
+    tasks: Mapping[str, float] = field(default_factory=dict)
     """Weights of the tasks in the accuracy; 1 where nothing is said."""
     scale: float = 1.0
     clamp: tuple[float, ...] = (-math.inf, math.inf)
@@ -77,7 +79,9 @@ class SafetyReward:
     """Seconds that one answer may take, decoding included; the reward manager counts what takes longer."""
 
     def __post_init__(self) -> None:
-        dialects.get(self.dialect)
+        known = dialects.get(self.dialect).tasks
+        if foreign := [task for task in self.tasks if task not in known]:
+            raise ConfigError(f"gr_vl.reward.tasks.{foreign[0]} is unknown; use one of: {', '.join(known)}")
         if self.gate not in GATES:
             raise ConfigError(f"gr_vl.reward.gate={self.gate!r} is unknown; use one of: {', '.join(GATES)}")
         if not _is_number(self.budget) or self.budget < 1:
@@ -90,7 +94,7 @@ class SafetyReward:
             raise ConfigError(f"gr_vl.reward.clamp={list(self.clamp)} must be [low, high] with low < high")
 
     @classmethod
-    def from_config(cls, spec: Mapping[str, Any], dialect: str = "guardreasoner_vl") -> "SafetyReward":
+    def from_config(cls, spec: Mapping[str, Any], dialect: str) -> "SafetyReward":
         """Build from the recipe's `gr_vl.reward` block; `rewards.composition` says what it holds."""
         return cls(dialect=dialect, **compose(spec))
 

@@ -15,8 +15,6 @@ from gr_vl.errors import DataError
 from gr_vl.evaluation import run_folder
 from gr_vl.evaluation.metrics import Judged, difference_interval
 
-_SOME = ("refusal_f1",)
-"""Columns of grids whose guards answer that task."""
 Answers = dict[tuple[str, int], list[Judged]]
 
 
@@ -41,7 +39,7 @@ def collect(grid: Grid, cells: Sequence[Cell]) -> dict[str, Any]:
     for cell in done:
         split, scores[cell.variant, cell.seed], answers[cell.variant, cell.seed] = _read(cell, grid)
         splits.add(split)
-    metrics = [name for name in table.COLUMNS if name not in _SOME or any(name in score for score in scores.values())]
+    metrics = table.columns(scores.values())
     return {
         "name": grid.name,
         "recipe": grid.recipe,
@@ -96,7 +94,7 @@ def _by_seed(scores: Mapping[tuple[str, int], Any], variant: str) -> dict[int, d
 
 
 def _known(by_seed: Mapping[int, Mapping[str, Any]], metric: str) -> dict[int, float]:
-    return {seed: score[metric] for seed, score in by_seed.items() if score[metric] is not None}
+    return {seed: score[metric] for seed, score in by_seed.items() if score.get(metric) is not None}
 
 
 def _plain(value: Any) -> dict[str, Any] | None:

@@ -1,25 +1,34 @@
 """An ablation in Markdown: mean and spread over seeds, differences with intervals, and what they do not say."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from gr_vl.evaluation.compare import task_columns
 
 Metrics = Mapping[str, Any]
 # Title, factor and digits of every column.
-COLUMNS = {
+_COLUMNS = {
     "mean_f1": ("mean F1", 100, 1),
-    "prompt_f1": ("prompt F1", 100, 1),
-    "response_f1": ("response F1", 100, 1),
-    "refusal_f1": ("refusal F1", 100, 1),
     "accuracy": ("accuracy", 100, 1),
     "mean_output_tokens": ("tokens", 1, 1),
     "parse_failure_rate": ("unparsable", 100, 1),
 }
 
 
+def columns(scores: Iterable[Metrics]) -> list[str]:
+    """The metrics that a table of these scores shows: the tasks' follow their mean."""
+    first, *rest = _COLUMNS
+    return [first, *task_columns(scores), *rest]
+
+
+def _column(name: str) -> tuple[str, int, int]:
+    return _COLUMNS.get(name) or (task_columns([{name: None}])[name], 100, 1)
+
+
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables of `ablation.json`."""
     variants, reference = found["variants"], found["reference"]
-    titles = [COLUMNS[name][0] for name in variants[reference]["spread"]]
+    titles = [_column(name)[0] for name in variants[reference]["spread"]]
     scores = [[name, *_cells(variant["spread"], _spread)] for name, variant in variants.items()]
     others = {name: variant for name, variant in variants.items() if name != reference}
     differences = [[name, *_cells(variant["difference"], _difference)] for name, variant in others.items()]
@@ -61,7 +70,7 @@ def _caution(found: Mapping[str, Any]) -> str:
 
 
 def _cells(metrics: Metrics, show: Callable[[Mapping[str, Any], int, int], str]) -> list[str]:
-    return ["-" if value is None else show(value, *COLUMNS[name][1:]) for name, value in metrics.items()]
+    return ["-" if value is None else show(value, *_column(name)[1:]) for name, value in metrics.items()]
 
 
 def _spread(value: Mapping[str, Any], factor: int, digits: int) -> str:

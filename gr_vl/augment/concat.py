@@ -21,6 +21,7 @@ from gr_vl.data import images
 from gr_vl.data.image_cache import ImageCache
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, Sample, Task
+from gr_vl.tasks import ordered
 
 TEXT_MODES = ("turns", "transcripts")
 CHUNK = 8
@@ -126,8 +127,13 @@ def _spaced(texts: Sequence[str]) -> str:
 
 
 def _joint_labels(a: Sample, b: Sample) -> dict[Task, Label]:
-    parts = {Task.PROMPT: [a, b], Task.RESPONSE: [part for part in (a, b) if part.response is not None] or [a, b]}
-    joint = {task: pairs.either([part.labels.get(task) for part in judged]) for task, judged in parts.items()}
+    """The worst label of each task that is about harm; of a task that needs a response, of the parts that have one."""
+    answered = [part for part in (a, b) if part.response is not None] or [a, b]
+    joint = {
+        task: pairs.worst(task, [part.labels.get(task) for part in (answered if task.needs_response else (a, b))])
+        for task in ordered((*a.labels, *b.labels))
+        if task.harm
+    }
     return {task: label for task, label in joint.items() if label is not None}
 
 

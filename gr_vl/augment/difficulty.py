@@ -5,8 +5,9 @@ and modality.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 
 from gr_vl.augment.mining import is_correct
 from gr_vl.dialects import Dialect
-from gr_vl.schema import Modality, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import Modality, ParseFailure, Sample, Verdict
+from gr_vl.tasks import ordered
 
 SCHEMA = pa.schema(
     [
@@ -24,7 +26,7 @@ SCHEMA = pa.schema(
         ("modality", pa.string()),
         ("answers", pa.int32()),
         ("n_wrong", pa.int32()),
-        *((f"n_wrong_{task}", pa.int32()) for task in Task),
+        ("n_wrong_by_task", pa.map_(pa.string(), pa.int32())),
         ("n_unparsable", pa.int32()),
     ]
 )
@@ -40,10 +42,8 @@ class Errors:
     answers: int
     n_wrong: int
     """Answers with any wrong label, or without a verdict."""
-    n_wrong_prompt: int | None
-    """Of the task alone; None when its label is not known. Answers without a verdict are wrong about every task."""
-    n_wrong_response: int | None
-    n_wrong_refusal: int | None
+    n_wrong_by_task: Mapping[str, int]
+    """Of each task whose label is known. Answers without a verdict are wrong about every task."""
     n_unparsable: int
 
     @property
@@ -55,17 +55,14 @@ class Errors:
 def errors(sample: Sample, texts: Iterable[str], grammar: Dialect) -> Errors:
     """The errors of the answers to a sample."""
     outcomes, expected = list(map(grammar.parse, texts)), grammar.expected(sample)
-    by_task = {
-        f"n_wrong_{task}": _wrong(outcomes, {task: expected[task]}) if task in expected else None for task in Task
-    }
     return Errors(
         id=sample.id,
         source=sample.source,
         modality=sample.modality,
         answers=len(outcomes),
         n_wrong=_wrong(outcomes, expected),
+        n_wrong_by_task={task: _wrong(outcomes, {task: label}) for task, label in expected.items()},
         n_unparsable=sum(isinstance(outcome, ParseFailure) for outcome in outcomes),
-        **by_task,
     )
 
 
@@ -85,7 +82,8 @@ def write(folder: Path, rows: Sequence[Errors]) -> None:
 def read(path: Path) -> list[Errors]:
     """The rows of an `errors.parquet`."""
     names = [item.name for item in fields(Errors)]
-    return [Errors(**row) for row in pq.read_table(path, columns=names).to_pylist()]
+    rows = pq.read_table(path, columns=names).to_pylist()
+    return [Errors(**row | {"n_wrong_by_task": dict(row["n_wrong_by_task"])}) for row in rows]
 
 
 def histogram(rows: Sequence[Errors], k: int) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def table(rows: Sequence[Errors]) -> str:
     groups: dict[tuple[str, str], list[Errors]] = defaultdict(list)
     for row in rows:
         groups[row.source, row.modality].append(row)
-    tasks = [task for task in Task if any(getattr(row, f"n_wrong_{task}") is not None for row in rows)]
+    tasks = ordered(task for row in rows for task in row.n_wrong_by_task)
     lines = [
         "| source | modality | samples | all right | mixed | all wrong "
         f"| {' | '.join(f'wrong on {task}' for task in tasks)} | unparsable |",
@@ -118,7 +116,8 @@ def table(rows: Sequence[Errors]) -> str:
     for (source, modality), members in [*sorted(groups.items()), (("all", ""), list(rows))]:
         easy, hard = (sum(test(row) for row in members) / len(members) for test in (_easy, _hard))
         parts = [f"{share:.0%}" for share in (easy, 1 - easy - hard, hard)]
-        parts += [_rate(members, field) for field in (*(f"n_wrong_{task}" for task in tasks), "n_unparsable")]
+        parts += [_rate(members, partial(_wrong_on, task)) for task in tasks]
+        parts.append(_rate(members, lambda row: row.n_unparsable))
         lines.append(f"| {source} | {modality} | {len(members):,} | {' | '.join(parts)} |")
     return "\n".join(lines) + "\n"
 
@@ -131,9 +130,13 @@ def _hard(row: Errors) -> bool:
     return row.n_wrong == row.answers
 
 
-def _rate(rows: Sequence[Errors], field: str) -> str:
-    """The share of answers that a column counts, among the rows where it is known."""
-    known = [(getattr(row, field), row.answers) for row in rows if getattr(row, field) is not None]
+def _wrong_on(task: str, row: Errors) -> int | None:
+    return row.n_wrong_by_task.get(task)
+
+
+def _rate(rows: Sequence[Errors], count: Callable[[Errors], int | None]) -> str:
+    """The share of answers that are counted, among the rows where the count is known."""
+    known = [(number, row.answers) for row in rows if (number := count(row)) is not None]
     return f"{sum(wrong for wrong, _ in known) / sum(answers for _, answers in known):.0%}" if known else "-"
 
 

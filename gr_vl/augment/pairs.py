@@ -11,21 +11,20 @@ from itertools import combinations_with_replacement
 
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, Sample, Task
+from gr_vl.tasks import ordered
 
 Pair = tuple[Sample, Sample]
 Kind = Hashable
 """What a sample counts as where the counts are to be even; None counts nowhere."""
+Kinds = tuple[Callable[[Sample], Kind], Callable[..., Kind]]
 
 
-def either(labels: Sequence[Label | None]) -> Label | None:
-    """The OR of labels: harmful if any is; otherwise unknown if any is; unharmful is neutral."""
-    if Label.HARMFUL in labels:
-        return Label.HARMFUL
-    return None if None in labels else Label.UNHARMFUL
-
-
-def _label(sample: Sample) -> Kind:
-    return sample.labels.get(Task.PROMPT)
+def worst(task: Task, labels: Sequence[Label | None]) -> Label | None:
+    """The worst of labels, of two labels their OR: known if the worst there is is among them, or if all are."""
+    known = [label for label in labels if label is not None]
+    if None in labels and task.worst not in known:
+        return None
+    return task.worse(*known)
 
 
 def _parts(sample: Sample) -> Kind:
@@ -33,11 +32,16 @@ def _parts(sample: Sample) -> Kind:
     return bool(sample.images), bool(sample.prompt.strip()) or not sample.images
 
 
-BALANCES: dict[str, tuple[Callable[[Sample], Kind], Callable[..., Kind]]] = {
-    "label": (_label, lambda a, b: either((a, b))),
-    "modality": (_parts, lambda a, b: (a[0] or b[0], a[1] or b[1])),
+def _labels(samples: Sequence[Sample]) -> Kinds:
+    task = next(iter(ordered(sorted(task for sample in samples for task in sample.labels))), Task.PROMPT)
+    return lambda sample: sample.labels.get(task), lambda a, b: worst(task, (a, b))
+
+
+BALANCES: dict[str, Callable[[Sequence[Sample]], Kinds]] = {
+    "label": _labels,
+    "modality": lambda samples: (_parts, lambda a, b: (a[0] or b[0], a[1] or b[1])),
 }
-"""By name: the kind of a sample, and the kind of a mixture of two kinds."""
+"""By name, for a set: the kind of a sample, and of a mixture of two kinds. `label` is that of the set's first task."""
 CHOICES = ("uniform", *BALANCES)
 
 
@@ -55,7 +59,7 @@ def draw(samples: Sequence[Sample], wanted: int, seed: int, balance: str = "unif
     draws = [random.Random(f"{seed}:concat:{index}") for index in range(wanted)]
     if balance == "uniform":
         return [(a, b) for a, b in (generator.sample(pool, 2) for generator in draws)]
-    return _balanced(pool, draws, *BALANCES[balance])
+    return _balanced(pool, draws, *BALANCES[balance](pool))
 
 
 def _balanced(

@@ -45,16 +45,16 @@ def shifted(
     taught labels are left out: they were about other rules.
     """
     before = label(item.rules, breaks)
-    fitting = [rule for rule in stock if breaks(rule) is (before is Label.UNHARMFUL) and rule not in item.rules]
+    fitting = [rule for rule in stock if breaks(rule) is (before == Label.UNHARMFUL) and rule not in item.rules]
     if not fitting:
         return None
-    if before is Label.HARMFUL:
+    if before == Label.HARMFUL:
         kept = [rule for rule in item.rules if not breaks(rule)]
         fresh = draw.sample(fitting, min(len(item.rules) - len(kept), len(fitting)))
     else:
         kept, fresh = draw.sample(item.rules, max(len(item.rules) - 1, 0)), [draw.choice(fitting)]
     rules = [*kept, *fresh]
     draw.shuffle(rules)
-    labels = {**item.sample.labels, item.task: before.opposite}
+    labels = {**item.sample.labels, item.task: item.task.other(before)}
     sample = replace(item.sample, id=id, labels=labels, policy=text(rules), reasoning=None, taught=None)
     return Judged(sample, item.task, tuple(rules))

@@ -28,8 +28,7 @@ from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Answer, ParseFailure, Sample, Task
 from gr_vl.seeding import seed_of
-
-ORDER = (Task.PROMPT, Task.RESPONSE, Task.REFUSAL)
+from gr_vl.tasks import GuardSpec, ordered
 
 Choice = Callable[[Sequence[Answer], random.Random], Answer]
 
@@ -53,9 +52,8 @@ CHOICES: Mapping[str, tuple[Choice, Choice]] = {
 }
 """By name: which right answer is chosen, and which wrong one is rejected."""
 
-_SCHEMA = pa.schema(
+_COLUMNS = pa.schema(
     [
-        *io.SCHEMA,
         ("task", pa.string()),
         ("chosen", pa.string()),
         ("rejected", pa.string()),
@@ -118,10 +116,10 @@ def _pair(sample: Sample, answers: Sequence[Answer], dialect: Dialect, choice: s
     said = [{} if isinstance(outcome, ParseFailure) else outcome.labels for outcome in outcomes]
     # With nothing to judge, a response's labels are conventions of the grammar and not hard.
     truth = {task: label for task, label in dialect.expected(sample).items() if task in sample.labels}
-    for task in ORDER:
-        if task not in truth or (task is not Task.PROMPT and sample.response is None):
+    for task in ordered(dialect.tasks):
+        if task not in truth or (task.needs_response and sample.response is None):
             continue
-        hits = [labels.get(task) is truth[task] for labels in said]
+        hits = [labels.get(task) == truth[task] for labels in said]
         right = [answer for answer, hit in zip(answers, hits, strict=True) if hit and answer.finished]
         wrong = [answer for answer, hit in zip(answers, hits, strict=True) if not hit]
         if not answers or not right or not keep("mixed", sum(hits), len(hits)):
@@ -199,20 +197,20 @@ def count(found: Iterable[Preference]) -> dict[str, int]:
     return {"n": len(found)} | dict(sorted(tally.items()))
 
 
-def write(path: Path, found: Sequence[Preference]) -> None:
-    """Write pairs to parquet; the file appears only when it is whole."""
-    names = _SCHEMA.names[len(io.SCHEMA.names) :]
-    rows = [io.to_row(pair.sample) | {name: getattr(pair, name) for name in names} for pair in found]
+def write(path: Path, found: Sequence[Preference], guard: GuardSpec) -> None:
+    """Write a guard's pairs to parquet; the file appears only when it is whole."""
+    schema = io.schema(guard)
+    rows = [io.to_row(pair.sample, schema) | {name: getattr(pair, name) for name in _COLUMNS.names} for pair in found]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), part)
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([*schema, *_COLUMNS], schema.metadata)), part)
     part.replace(path)
 
 
 def read(path: Path) -> list[Preference]:
     """The pairs that `write` wrote. Raises DataError when the file is missing or is none of its own."""
-    names = _SCHEMA.names[len(io.SCHEMA.names) :]
+    tasks = {str(task): task for task in io.tasks_of(path)}
     return [
-        Preference(sample, **{name: row[name] for name in names} | {"task": Task(row["task"])})
-        for sample, row in io.rows(path, _SCHEMA)
+        Preference(sample, **{name: row[name] for name in _COLUMNS.names} | {"task": tasks[row["task"]]})
+        for sample, row in io.rows(path, _COLUMNS)
     ]

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Task
+from gr_vl.tasks import SHARED
 
 
 def listed(batch: Any) -> Iterator[Mapping[str, Any]]:
@@ -136,10 +137,10 @@ def _wanted(field: pa.Field) -> str:
     """What to do about a column of another type."""
     if field.name == "images":
         return "write list<struct<bytes: binary, path: string>>, the encoded file itself as bytes"
-    task = next((task for task in Task if field.name.endswith(f"{task}_label")), None)
+    task = next((task for task in SHARED if field.name.endswith(f"{task}_label")), None)
     return "write text, or whole numbers as such" if task is None else words(task)
 
 
 def words(task: Task) -> str:
     """What to write for a label of a task."""
-    return f"write {task.positive} or {task.positive.opposite}"
+    return f"write {' or '.join(reversed(task.labels))}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gr_vl import display, extras
+from gr_vl import display, extras, specs
 from gr_vl.data import source_commands
 from gr_vl.data.build import commands as build_commands
 from gr_vl.errors import ConfigError
@@ -66,10 +66,9 @@ def reason(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the estimate.")] = False,
 ) -> None:
     """Have a teacher write the reasoning of labelled samples, images included. Run again to go on after a kill."""
-    from gr_vl.evaluation.run_folder import dialect_above
     from gr_vl.teacher.settings import Settings
 
-    dialect = dialect or dialect_above(source) or Settings.dialect
+    dialect = specs.find(source, dialect)
     given = {name: value for name, value in locals().items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     if not only_estimate:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gr_vl.data.sources.base import Refused
-from gr_vl.schema import Label, Modality, Sample, Task
+from gr_vl.schema import Modality, Sample
+from gr_vl.tasks import SHARED
 
 
 @dataclass
@@ -56,6 +57,6 @@ def order() -> Iterator[str]:
     """Every key there is, the large ones first."""
     yield "rows"
     yield from map(str, Modality)
-    for task in Task:
+    for task in SHARED:
         yield str(task)
-        yield from (f"{task}/{label}" for label in Label)
+        yield from (f"{task}/{label}" for label in reversed(task.labels))

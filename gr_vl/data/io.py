@@ -1,5 +1,6 @@
 """Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,21 +13,12 @@ from gr_vl.data import arrow
 from gr_vl.data.text import whole
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
+from gr_vl.tasks import SHARED, GuardSpec, ordered
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("source", pa.string()),
-        ("prompt", pa.string()),
-        ("response", pa.string()),
-        ("images", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-        *((f"{task}_label", pa.string()) for task in Task),
-        ("reasoning", pa.string()),
-        *((f"taught_{task}_label", pa.string()) for task in Task),
-        ("policy", pa.string()),
-    ]
-)
-"""Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
+IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+"""The layout of a `datasets` Image feature, so that any Hugging Face tool opens it."""
+GUARD = b"gr_vl.guard"
+"""The key of the footer under which a corpus holds the spec of the guard that it was made for."""
 
 BATCH, BATCH_BYTES = 1024, 64 * 2**20
 """Rows of a row group, and bytes of their images: what is written is in memory several times over."""
@@ -34,21 +26,58 @@ READ = 128
 """Rows in memory at once when a corpus is read."""
 
 
-def to_row(sample: Sample) -> dict[str, Any]:
-    """A sample as a row of `SCHEMA`; lone surrogates in its texts become U+FFFD."""
+def schema(guard: GuardSpec | None = None) -> pa.Schema:
+    """Columns of a corpus: a label for every shared task and for every task of the guard that it was made for."""
+    tasks = ordered((*SHARED, *(guard.tasks if guard else ())))
+    texts = {name: pa.string() for name in ("id", "source", "prompt", "response")}
+    labels = {f"{task}_label": pa.string() for task in tasks}
+    taught = {f"taught_{name}": kind for name, kind in labels.items()}
+    columns = texts | {"images": IMAGES} | labels | {"reasoning": pa.string()} | taught | {"policy": pa.string()}
+    return pa.schema(columns, {} if guard is None else {GUARD: json.dumps(guard.to_json())})
+
+
+def tasks_in(schema: pa.Schema) -> tuple[Task, ...]:
+    """The tasks that a corpus with this schema may hold labels of."""
+    spec = _spec(schema.metadata)
+    return ordered((*SHARED, *(spec.tasks if spec else ())))
+
+
+def _spec(footer: Mapping[bytes, bytes] | None) -> GuardSpec | None:
+    written = (footer or {}).get(GUARD)
+    return None if written is None else GuardSpec.from_json(json.loads(written))
+
+
+def guard_of(path: Path) -> GuardSpec | None:
+    """The guard that a corpus was made for, from its footer; None where it names none. DataError when it is broken."""
+    try:
+        return _spec(_parquet(path).schema_arrow.metadata)
+    except ValueError as error:
+        raise DataError(f"{path}: its footer names no guard ({error}); write it with `gr-vl data`") from None
+
+
+def tasks_of(path: Path) -> tuple[Task, ...]:
+    """The tasks that a corpus may hold labels of. Raises DataError as `guard_of`."""
+    return tasks_in(schema(guard_of(path)))
+
+
+def to_row(sample: Sample, schema: pa.Schema) -> dict[str, Any]:
+    """A sample as a row; lone surrogates in its texts become U+FFFD. DataError for a label that has no column."""
     row: dict[str, Any] = {}
     for name in ("id", "source", "prompt", "response", "reasoning", "policy"):
         text = getattr(sample, name)
         row[name] = None if text is None else whole(text)
     row["images"] = [{"bytes": image, "path": None} for image in sample.images]
-    for task in Task:
-        row[f"{task}_label"] = sample.labels.get(task)
-        row[f"taught_{task}_label"] = (sample.taught or {}).get(task)
+    row |= {f"{task}_label": label for task, label in sample.labels.items()}
+    row |= {f"taught_{task}_label": label for task, label in (sample.taught or {}).items()}
+    if foreign := row.keys() - set(schema.names):
+        raise DataError(
+            f"sample {sample.id!r}: {', '.join(sorted(foreign))}: no task of the guard that this corpus is for"
+        )
     return row
 
 
-def from_row(row: Mapping[str, Any]) -> Sample:
-    """A row of `SCHEMA` as a sample. Raises Broken when a cell of it is none of what the sample needs there."""
+def from_row(row: Mapping[str, Any], tasks: Iterable[Task] = SHARED) -> Sample:
+    """A row with labels of these tasks as a sample. Raises Broken when a cell is not what the sample needs there."""
     for value in row.values():
         if isinstance(value, Broken):
             raise value
@@ -61,9 +90,9 @@ def from_row(row: Mapping[str, Any]) -> Sample:
         prompt=row["prompt"] or "",
         response=row["response"],
         images=tuple(map(_image, row["images"] or ())),
-        labels=_labels(row),
+        labels=_labels(row, tasks),
         reasoning=row["reasoning"],
-        taught=_labels(row, "taught_") or None,
+        taught=_labels(row, tasks, "taught_") or None,
         policy=row["policy"],
     )
 
@@ -76,9 +105,9 @@ def _image(image: Mapping[str, Any] | None) -> bytes:
     return data
 
 
-def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
+def _labels(row: Mapping[str, Any], tasks: Iterable[Task], prefix: str = "") -> dict[Task, Label]:
     labels = {}
-    for task in Task:
+    for task in tasks:
         field = f"{prefix}{task}_label"
         try:
             if row[field] is not None:
@@ -91,15 +120,15 @@ def _labels(row: Mapping[str, Any], prefix: str = "") -> dict[Task, Label]:
 class Writer:
     """Writes samples one by one; the file appears only when the block that holds the writer ends without an error."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.count = path, 0
+    def __init__(self, path: Path, guard: GuardSpec | None = None) -> None:
+        self.path, self.count, self.schema = path, 0, schema(guard)
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
     def __enter__(self) -> "Writer":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_suffix(".part")
-        self._writer = pq.ParquetWriter(self._part, SCHEMA)
+        self._writer = pq.ParquetWriter(self._part, self.schema)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -113,7 +142,7 @@ class Writer:
 
     def add(self, sample: Sample) -> None:
         """Write a sample, now or with those that follow."""
-        self._rows.append(to_row(sample))
+        self._rows.append(to_row(sample, self.schema))
         self._bytes += sum(map(len, sample.images))
         self.count += 1
         if len(self._rows) == BATCH or self._bytes >= BATCH_BYTES:
@@ -121,13 +150,13 @@ class Writer:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema))
         self._rows, self._bytes = [], 0
 
 
-def write(path: Path, samples: Iterable[Sample]) -> int:
-    """Write samples and return their number; the file appears only when it is whole."""
-    with Writer(path) as writer:
+def write(path: Path, samples: Iterable[Sample], guard: GuardSpec | None = None) -> int:
+    """Write samples and return their number; the file appears only when it is whole, and its footer names the guard."""
+    with Writer(path, guard) as writer:
         for sample in samples:
             writer.add(sample)
     return writer.count
@@ -152,40 +181,46 @@ def iterate(path: Path) -> Iterator[Sample]:
     return (sample for sample, _ in rows(path))
 
 
-def rows(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[tuple[Sample, Mapping[str, Any]]]:
-    """Samples of a file with their whole rows, for a schema that has more columns. Raises as `iterate`."""
-    for start, batch in batches(path, schema=schema):
+def rows(path: Path, more: Iterable[pa.Field] = ()) -> Iterator[tuple[Sample, Mapping[str, Any]]]:
+    """Samples of a file with their whole rows, which hold some columns more. Raises as `iterate`."""
+    tasks = tasks_of(path)
+    for start, batch in batches(path, more=more):
         for number, row in enumerate(arrow.listed(batch), start):
             try:
-                yield from_row(row), row
+                yield from_row(row, tasks), row
             except Broken as error:
                 raise DataError(f"{path}: row {number}: {error}") from None
 
 
-def batches(path: Path, size: int = READ, schema: pa.Schema = SCHEMA) -> Iterator[tuple[int, Any]]:
-    """The rows of a corpus as Arrow batches of exactly these columns, each with the number of its first row.
+def batches(path: Path, size: int = READ, more: Iterable[pa.Field] = ()) -> Iterator[tuple[int, Any]]:
+    """The rows of a corpus as Arrow batches of its columns and some more, each with the number of its first row.
 
-    Columns of text may also be whole numbers, categories or bytes, and one that holds nothing may be of any type.
-    Raises DataError when the file is no corpus, has a column of another type, or cannot be read on.
+    A column of labels that is not there is empty: a corpus may lack a task. Columns of text may also be whole numbers,
+    categories or bytes, and one that holds nothing may be of any type. Raises DataError when the file is no corpus, has
+    a column of another type, or cannot be read on.
     """
-    file, start = opened(path, schema), 0
+    wanted = pa.schema([*schema(guard_of(path)), *more])
+    file, start = opened(path, wanted), 0
+    there = [field for field in wanted if field.name in file.schema_arrow.names]
+    wanted = wanted.with_metadata(file.schema_arrow.metadata)
     try:
-        for batch in file.iter_batches(batch_size=size, columns=schema.names):
-            columns = [arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in schema]
-            yield start, pa.RecordBatch.from_arrays(columns, schema=schema)
+        for batch in file.iter_batches(batch_size=size, columns=[field.name for field in there]):
+            cast = {field.name: arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in there}
+            columns = [cast.get(field.name, pa.nulls(len(batch), field.type)) for field in wanted]
+            yield start, pa.RecordBatch.from_arrays(columns, schema=wanted)
             start += len(batch)
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0][:200]
         raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
 
 
-def opened(path: Path, schema: pa.Schema = SCHEMA) -> Any:
-    """A corpus as a `pyarrow.parquet.ParquetFile`. Raises DataError when it is none."""
+def opened(path: Path, wanted: pa.Schema) -> Any:
+    """A file that has these columns, labels aside, as a `pyarrow.parquet.ParquetFile`. DataError when it has not."""
     file = _parquet(path)
     names = file.schema_arrow.names
-    if missing := sorted(set(schema.names) - set(names)):
+    if missing := sorted(name for name in set(wanted.names) - set(names) if not name.endswith("_label")):
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
-    if twice := sorted({name for name in schema.names if names.count(name) > 1}):
+    if twice := sorted({name for name in wanted.names if names.count(name) > 1}):
         raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
     return file
 

@@ -1,13 +1,19 @@
-"""Output grammars. A dialect turns a sample into chat messages, into a target answer, and an answer into a verdict."""
+"""Output grammars. A dialect turns a sample into chat messages, into a target answer, and an answer into a verdict.
 
+A dialect is one module that holds it as `DIALECT`. A file here is found by its name, any other module by its dotted
+one (`gr_vl.dialect=mine.levels`), which every process of a run must be able to import.
+"""
+
+import importlib
+import pkgutil
+import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Protocol
 
-from gr_vl.dialects.guardreasoner import GuardReasoner
-from gr_vl.dialects.guardreasoner_vl import GuardReasonerVL
-from gr_vl.dialects.rsafe import RSafe
-from gr_vl.errors import ConfigError
+from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.tasks import GuardSpec
 
 Message = dict[str, Any]
 """A chat message whose content is a list of parts: {"type": "text", "text": ...} or {"type": "image"}."""
@@ -19,6 +25,10 @@ class Dialect(Protocol):
     tasks: tuple[Task, ...]
     takes_policy: bool
     """Whether `Sample.policy` replaces the rules to judge by, or is ignored."""
+    reasoning_ends: str
+    """The text at whose first place the reasoning of an answer ends; the reward's length counts what is before it."""
+    stop: tuple[str, ...]
+    """Texts after which an answer is over, as its end token; they stay part of it. Most grammars have none."""
 
     def messages(self, sample: Sample) -> list[Message]:
         """The prompt as chat messages; image parts are place holders for `sample.images`, in order."""
@@ -53,16 +63,30 @@ class Dialect(Protocol):
         ...
 
 
-_DIALECTS: dict[str, Dialect] = {
-    "guardreasoner": GuardReasoner(),
-    "guardreasoner_vl": GuardReasonerVL(),
-    "rsafe": RSafe(),
-}
+_NO_DIALECTS = ("lines", "sections", "transcript")
+"""Modules here that dialects share."""
 
 
+def names() -> list[str]:
+    """The dialects of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NO_DIALECTS)
+
+
+@cache
 def get(name: str) -> Dialect:
-    """The dialect of that name; ConfigError lists the known ones otherwise."""
+    """The dialect of that name. Raises ConfigError that lists the known ones, or says what its module lacks."""
+    if "." not in name and name not in names():
+        known = f"use one of: {', '.join(names())}, or the dotted name of your own module"
+        raise ConfigError(f"gr_vl.dialect={name!r} is unknown; {known}")
     try:
-        return _DIALECTS[name]
-    except KeyError:
-        raise ConfigError(f"gr_vl.dialect={name!r} is unknown; use one of: {', '.join(sorted(_DIALECTS))}") from None
+        dialect: Dialect = importlib.import_module(name if "." in name else f"{__name__}.{name}").DIALECT
+    except (ImportError, AttributeError, ValueError, DataError) as error:
+        fix = f"put a module with a DIALECT on the path of Python ({sys.path[0] or '.'} comes first)"
+        raise ConfigError(f"gr_vl.dialect={name!r}: {error}; {fix}") from None
+    return dialect
+
+
+def spec(name: str) -> GuardSpec:
+    """What travels with the data of guards of that dialect. Raises as `get`."""
+    dialect = get(name)
+    return GuardSpec(name, dialect.tasks, dialect.takes_policy, dialect.reasoning_ends)

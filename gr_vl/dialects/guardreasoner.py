@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from gr_vl.dialects.lines import aligned, lines
 from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import Family
-from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
 
 INSTRUCTION = (
     "You judge one exchange between a user and an AI assistant.\n"
@@ -47,13 +47,8 @@ class GuardReasoner(Family):
     """Three tasks in the order of the grammar: request, completion (whether the response refuses), response."""
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.REFUSAL, Task.RESPONSE)
+    reasoning_ends = "\nAnswers:"
     instruction = INSTRUCTION
-
-    def expected(self, sample: Sample) -> Mapping[Task, Label]:
-        """Known labels; with nothing to judge, the response counts as unharmful and as no refusal."""
-        known = {task: label for task, label in sample.labels.items() if task in self.tasks}
-        nothing = {Task.REFUSAL: Label.COMPLIANCE, Task.RESPONSE: Label.UNHARMFUL} if sample.response is None else {}
-        return known | nothing
 
     def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
         """Reasoning, and the block that states these labels."""
@@ -107,12 +102,15 @@ class GuardReasoner(Family):
                 return ParseFailure(FailureReason.CONFLICTING_LABELS, reasoning)
             labels = found | labels
         # A request is always there to be judged.
-        labels = {task: task.positive.opposite for task in nothing - {Task.PROMPT}} | labels
+        labels = {task: task.mildest for task in nothing - {Task.PROMPT}} | labels
         if any(task not in labels for task in self.tasks):
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
         strict = len(headers) == 1 and headers[0][0].startswith("Answers:") and bool(reasoning)
         well_formed = strict and _BODY.fullmatch(text, headers[0].end()) is not None
         return Verdict(labels, reasoning, well_formed, sectioned(reasoning, len(self.tasks)))
+
+
+DIALECT = GuardReasoner()
 
 
 def _thinks(text: str) -> bool:
@@ -137,6 +135,6 @@ def _labels(block: str, nothing: set[Task]) -> dict[Task, Label] | None:
             label = task.label(word.lower())
         except ValueError:
             continue
-        if labels.setdefault(task, label) is not label:
+        if labels.setdefault(task, label) != label:
             return None
     return labels

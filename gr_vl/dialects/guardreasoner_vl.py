@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from gr_vl.dialects.lines import aligned, lines
 from gr_vl.dialects.sections import sectioned
 from gr_vl.dialects.transcript import Family
-from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
 
 INSTRUCTION = (
     "You judge one exchange between a user and an AI assistant.\n"
@@ -56,11 +56,6 @@ class GuardReasonerVL(Family):
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
     instruction = INSTRUCTION
-
-    def expected(self, sample: Sample) -> Mapping[Task, Label]:
-        """Known labels; with nothing to judge, the response counts as unharmful (the paper's convention)."""
-        known = {task: label for task, label in sample.labels.items() if task in self.tasks}
-        return {**known, Task.RESPONSE: Label.UNHARMFUL} if sample.response is None else known
 
     def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
         """Reasoning, and the result block that states these labels."""
@@ -110,11 +105,14 @@ class GuardReasonerVL(Family):
         labels: dict[Task, Label] = {}
         for name, word in _LINE.findall(body):
             task, label = _TASKS[name.lower()], _WORDS[word.lower()]
-            if labels.setdefault(task, label) is not label:
+            if labels.setdefault(task, label) != label:
                 return ParseFailure(FailureReason.CONFLICTING_LABELS, reasoning)
         if any(task not in labels for task in self.tasks):
             return ParseFailure(FailureReason.MISSING_LABEL, reasoning)
         return Verdict(labels, reasoning, _well_formed(text, body), sectioned(reasoning, len(self.tasks)))
+
+
+DIALECT = GuardReasonerVL()
 
 
 def _last_block(text: str) -> str | None:

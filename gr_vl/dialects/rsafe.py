@@ -70,6 +70,8 @@ class RSafe:
 
     tasks: tuple[Task, ...] = (Task.PROMPT, Task.RESPONSE)
     takes_policy = True
+    reasoning_ends = "</think>"
+    stop: tuple[str, ...] = ()
 
     def messages(self, sample: Sample) -> list[dict[str, Any]]:
         """System instruction with the sample's policy, or with `POLICY`; then the turns that are judged."""
@@ -157,6 +159,9 @@ class RSafe:
         well_formed = tags and _WHOLE.fullmatch(rest) is not None
         # One question needs no headings.
         return Verdict(dict.fromkeys(self.tasks, label), reasoning, well_formed, sectioned=bool(reasoning))
+
+
+DIALECT = RSafe()
 
 
 def _asked(sample: Sample) -> Task:

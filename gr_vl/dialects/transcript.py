@@ -26,11 +26,9 @@ class Family(ABC):
 
     tasks: tuple[Task, ...]
     takes_policy = False
+    reasoning_ends = "</think>"
+    stop: tuple[str, ...] = ()
     instruction: str
-
-    @abstractmethod
-    def expected(self, sample: Sample) -> Mapping[Task, Label]:
-        """The labels that a right answer states."""
 
     @abstractmethod
     def answer(self, labels: Mapping[Task, Label], reasoning: str = "") -> str:
@@ -42,6 +40,12 @@ class Family(ABC):
             {"role": "system", "content": [{"type": "text", "text": self.instruction}]},
             {"role": "user", "content": transcript(sample)},
         ]
+
+    def expected(self, sample: Sample) -> Mapping[Task, Label]:
+        """Known labels; with nothing to judge, a task that needs a response has its mildest: the papers' convention."""
+        known = {task: sample.labels[task] for task in self.tasks if task in sample.labels}
+        nothing = [task for task in self.tasks if task.needs_response and sample.response is None]
+        return known | {task: task.mildest for task in nothing}
 
     def questions(self, sample: Sample) -> list[tuple[Sample, tuple[Task, ...]]]:
         """One question settles every task."""

@@ -11,6 +11,7 @@ from rich.table import Table
 from gr_vl import display, extras
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Task
+from gr_vl.tasks import shared
 
 RunStage = Callable[[str, str, list[str]], None]
 """Runs one stage of a recipe: recipe, kind, overrides."""
@@ -31,7 +32,7 @@ def register(app: typer.Typer, run_stage: RunStage) -> None:
         recipe: Annotated[str | None, typer.Argument(help="A folder below recipes/, by name or by path.")] = None,
         overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For a recipe.")] = None,
         predictions: Annotated[Path | None, typer.Option(help="Released answers: JSON lines, no model runs.")] = None,
-        task: Annotated[Task | None, typer.Option(help="What the labels of --predictions are about.")] = None,
+        task: Annotated[str | None, typer.Option(help="What the labels of --predictions are about.")] = None,
         benchmark: Annotated[str | None, typer.Option(help="Which benchmark --predictions answers.")] = None,
         adapter: Annotated[
             str | None, typer.Option(help="The guard's family: llama_guard, qwen3guard, ..., or a dialect.")
@@ -52,12 +53,16 @@ def register(app: typer.Typer, run_stage: RunStage) -> None:
         if recipe is not None:
             run_stage(recipe, "eval", overrides or [])
         if predictions is not None:
-            _predictions(predictions, adapter or "guardreasoner", task, benchmark, as_json)
+            _predictions(predictions, adapter or "guardreasoner", _task(task), benchmark, as_json)
         if endpoint is not None:
             limits = {"max_tokens": max_tokens, "concurrency": concurrency, "timeout": timeout}
             _endpoint(endpoint, model, adapter, corpus, out, limits | {"api_key_env": api_key_env}, as_json)
 
     app.command("benchmarks", epilog="Example: gr-vl benchmarks ToxicChat")(_benchmarks)
+
+
+def _task(name: str | None) -> Task | None:
+    return None if name is None else shared(name)
 
 
 def _predictions(path: Path, adapter: str, task: Task | None, benchmark: str | None, as_json: bool) -> None:
@@ -105,14 +110,14 @@ def _tell(name: str, found: dict[str, Any], as_json: bool) -> None:
 
 def _benchmarks(
     name: Annotated[str | None, typer.Argument(help="One of them: its published rows.")] = None,
-    task: Annotated[Task | None, typer.Option(help="Which task of it.")] = None,
+    task: Annotated[str | None, typer.Option(help="Which task of it.")] = None,
 ) -> None:
     """The benchmarks that papers report on, and what they reported; nothing is downloaded."""
     from gr_vl.evaluation import benchmarks
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     if name is not None:
-        item = benchmarks.find(name, task)
+        item = benchmarks.find(name, _task(task))
         for column in ("guard", "F1", "paper"):
             table.add_column(column, justify="right" if column == "F1" else "left")
         for guard, (f1, paper) in sorted(benchmarks.others(item).items(), key=lambda row: -row[1][0]):

@@ -1,22 +1,16 @@
 """Several runs of one recipe, usually its seeds, side by side: what each model scored, and what RL and Eco changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from gr_vl.errors import DataError
-from gr_vl.evaluation.run_folder import read_object
+from gr_vl.specs import read_object
+from gr_vl.tasks import ordered
 
-COLUMNS = {
-    "prompt_f1": "prompt F1",
-    "response_f1": "response F1",
-    "refusal_f1": "refusal F1",
-    "mean_f1": "mean F1",
-    "mean_output_tokens": "tokens",
-    "parse_failure_rate": "unparsable",
-}
-"""Titles; a task that no run was scored on has no column."""
+COLUMNS = {"mean_f1": "mean F1", "mean_output_tokens": "tokens", "parse_failure_rate": "unparsable"}
+"""Titles of what follows the tasks."""
 PAIRS = (("rl", "sft"), ("rl_eco", "rl"), ("dpo", "sft"))
 """What each model is measured against."""
 
@@ -28,6 +22,16 @@ def markdown(runs: Sequence[Path]) -> str:
     """
     summaries = [_summary(run) for run in runs]
     return f"{_scores(summaries)}\n\n{_differences(summaries)}\n"
+
+
+def task_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The F1 of each task that any summary names, with its title.
+
+    >>> task_columns([{"response_f1": 0.5, "mean_f1": 0.5}, {"prompt_f1": None}])
+    {'prompt_f1': 'prompt F1', 'response_f1': 'response F1'}
+    """
+    names = [key.removesuffix("_f1") for row in rows for key in row if key.endswith("_f1") and key != "mean_f1"]
+    return {f"{name}_f1": f"{name} F1" for name in ordered(names)}
 
 
 def _summary(run: Path) -> dict[str, Any]:
@@ -42,9 +46,9 @@ def _summary(run: Path) -> dict[str, Any]:
 
 def _scores(summaries: Sequence[dict[str, Any]]) -> str:
     rows = [(summary["seed"], name, row) for summary in summaries for name, row in summary["eval"].items()]
-    columns = [column for column in COLUMNS if any(column in row for _, _, row in rows)]
+    columns = task_columns(row for _, _, row in rows) | COLUMNS
     lines = [
-        f"| seed | model | {' | '.join(COLUMNS[column] for column in columns)} |",
+        f"| seed | model | {' | '.join(columns.values())} |",
         "|---" * (2 + len(columns)) + "|",
     ]
     for seed, name, row in rows:

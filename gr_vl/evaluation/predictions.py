@@ -13,10 +13,11 @@ from gr_vl.data import tables
 from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.metrics import Judged
-from gr_vl.schema import Answer, FailureReason, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.schema import Answer, FailureReason, ParseFailure, Sample, Task, Verdict
+from gr_vl.tasks import SHARED
 
 _TRANSCRIPT = re.compile(r"Human user:\n(.*?)\n\nAI assistant:\n(.*)", re.DOTALL)
-_REFUSAL = (Label.REFUSAL, Label.COMPLIANCE)
+WORDS = {str(label): label for task in SHARED for label in task.labels}
 
 
 def read(path: Path, adapter: str, task: Task | None = None, source: str | None = None) -> list[Judged]:
@@ -27,19 +28,19 @@ def read(path: Path, adapter: str, task: Task | None = None, source: str | None 
     reader, rows = adapters.reader(adapter), list(_rows(path))
     if not rows:
         raise DataError(f"{path}: no line in it; each is an object with prompt, label and predict")
-    found = {Task.REFUSAL if row["label"] in _REFUSAL else (task or Task.RESPONSE) for row in rows}
+    found = {Task.REFUSAL if row["label"] in Task.REFUSAL.labels else (task or Task.RESPONSE) for row in rows}
     if len(found) > 1 or (task is not None and found != {task}):
         raise ConfigError(f"--task {task or 'not given'}: the labels of {path} are of {', '.join(sorted(found))}")
     measured, judged = found.pop(), []
     for number, row in enumerate(rows):
         text = row["predict"]
         # Guards that are asked twice are asked about the prompt first, and a reply does not say what it is about.
-        outcome = reader([text] if measured is Task.PROMPT else [text, text])
+        outcome = reader([text, text] if measured.needs_response else [text])
         if isinstance(outcome, Verdict) and measured not in outcome.labels:
             outcome = ParseFailure(FailureReason.MISSING_LABEL, outcome.reasoning)
         sample = _sample(f"{path.stem}-{number:05d}", source or path.stem, row["prompt"])
         answer = Answer(sample.id, 0, text, 0, 0, finished=True)
-        judged.append(Judged(replace(sample, labels={measured: Label(row["label"])}), answer, outcome))
+        judged.append(Judged(replace(sample, labels={measured: row["label"]}), answer, outcome))
     return judged
 
 
@@ -56,8 +57,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         if isinstance(row, Broken):
             raise DataError(f"{path}: line {number}: {row.reason}; write prompt, label and predict")
         try:
-            label, texts = Label(row["label"]), (row["prompt"], row["predict"])
-        except (ValueError, KeyError, TypeError) as error:
+            label, texts = WORDS[row["label"]], (row["prompt"], row["predict"])
+        except (KeyError, TypeError) as error:
             raise DataError(f"{path}: line {number}: {error!r}; write prompt, label and predict") from None
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{path}: line {number}: prompt and predict must be text")

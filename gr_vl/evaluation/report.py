@@ -24,9 +24,10 @@ from gr_vl.evaluation.run_folder import (
     images_of,
     load,
     model_name,
-    read_object,
 )
 from gr_vl.schema import Modality, Task
+from gr_vl.specs import read_object
+from gr_vl.tasks import ordered
 
 Panels = dict[str, tuple[str, ...]]
 SFT_PANELS: Panels = {
@@ -154,9 +155,9 @@ def _context(folder: RunFolder) -> dict[str, Any]:
 
 
 def _tasks(folder: RunFolder) -> tuple[Task, ...]:
-    """The tasks that any sample was judged on; those of the dialect before there are scores."""
-    found = {task for models in folder.evaluations.values() for result in models.values() for task in result.tasks}
-    return tuple(task for task in Task if task in found) or (Task.PROMPT, Task.RESPONSE)
+    """The tasks that any sample was judged on; those of the guard before there are scores."""
+    found = [task for models in folder.evaluations.values() for result in models.values() for task in result.tasks]
+    return ordered(found or (folder.guard.tasks if folder.guard else ()))
 
 
 def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:

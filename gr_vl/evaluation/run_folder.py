@@ -12,13 +12,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from gr_vl import specs
 from gr_vl.data import confined, io
-from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
-from gr_vl.schema import Modality, Sample, Task
+from gr_vl.schema import Modality, Sample
+from gr_vl.specs import read_object
+from gr_vl.tasks import GuardSpec
 
 STAGES = ("data", "base", "subset", "sft", "mine", "concat", "pairs", "pairs_ensemble", "dpo", "rl", "rl_eco", "eval")
 """Stages in order."""
@@ -50,6 +52,8 @@ class RunFolder:
     path: Path
     meta: Mapping[str, Any]
     """run.json."""
+    guard: GuardSpec | None
+    """What was asked and how answers are read; None where run.json does not say."""
     stages: Mapping[str, Mapping[str, Any]]
     """stage.json of every finished stage, in order."""
     judged: Mapping[str, Mapping[str, list[Judged]]]
@@ -109,35 +113,14 @@ def load(path: Path) -> RunFolder:
     stages = {name: found[name] for name in ordered(found, STAGES)}
     if unfinished := [name for name in expected(meta) if name not in stages]:
         notes.append(f"Stages not run or not finished: {', '.join(unfinished)}.")
-    judged = _judge_all(path, str(meta.get("dialect", "guardreasoner_vl")), notes)
-    return RunFolder(path, meta, stages, judged, tuple(notes))
+    guard = specs.stated(path / "run.json")
+    judged = _judge_all(path, guard, notes)
+    return RunFolder(path, meta, guard, stages, judged, tuple(notes))
 
 
 def expected(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """The stages that a run with this run.json has; those of the paper's recipe when it names no known one."""
     return EXPECTED.get(str(meta.get("recipe")), EXPECTED["guardreasoner_vl"])
-
-
-def dialect_above(path: Path) -> str | None:
-    """The dialect that the run around a file or folder names, or the build that wrote it; None when nothing does."""
-    place = path.resolve()
-    for facts in (place.parent / "manifest.json", *(folder / "run.json" for folder in (place, *place.parents[:4]))):
-        if found := read_object(facts).get("dialect"):
-            return str(found)
-    return None
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty when there is no such file. DataError when it is broken."""
-    if not path.is_file():
-        return {}
-    try:
-        content = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); delete it and run the stage again") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds {type(content).__name__}, not an object; delete it and run the stage again")
-    return content
 
 
 def ordered(names: Iterable[str], canonical: tuple[str, ...]) -> list[str]:
@@ -158,7 +141,7 @@ def corpus_of(run: Path, split: str) -> Path:
 
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
-    labels = [f"{task}_label" for task in Task]
+    labels = [f"{task}_label" for task in io.tasks_of(path)]
     columns = ["prompt", "response", *labels, "images.list.element.path"]
     counts: CorpusCounts = {}
     for batch in pq.ParquetFile(path).iter_batches(columns=columns):
@@ -166,7 +149,7 @@ def count_corpus(path: Path) -> CorpusCounts:
             bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
             counter = counts.setdefault(bare.modality, Counter())
             counter["samples"] += 1
-            counter.update(f"{name} {row[name]}" for name in labels if row[name])
+            counter.update(f"{name} {row[name]}" for name in labels if row.get(name))
     return {modality: counts[modality] for modality in Modality if modality in counts}
 
 
@@ -175,7 +158,7 @@ def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
     return {sample.id: sample.images for sample in io.iterate(path) if sample.id in ids}
 
 
-def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
+def _judge_all(run: Path, guard: GuardSpec | None, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
     others = peers.folders(run)
     files = [
         file
@@ -195,7 +178,7 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
         for model in ordered(models, tuple(MODELS)):
             path = models[model]
             try:
-                items = peers.read(path, samples) if path.is_dir() else judge(samples, read_answers(path), dialect)
+                items = peers.read(path, samples) if path.is_dir() else _judged(samples, path, guard)
             except GuardError as error:
                 notes.append(f"Model {model} is not scored on {split}: {error}.")
             else:
@@ -204,6 +187,12 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
                     words = f"{len(refused)} calls about {split} were refused and count as unparsable"
                     notes.append(f"Model {model}: {words}, the first: {refused[0]['why']}.")
     return {split: models for split, models in judged.items() if any(models.values())}
+
+
+def _judged(samples: list[Sample], answers: Path, guard: GuardSpec | None) -> list[Judged]:
+    if guard is None:
+        raise DataError("run.json names no guard, so nothing says how its answers are read; evaluate it again")
+    return judge(samples, read_answers(answers), guard.dialect)
 
 
 def _light(sample: Sample) -> Sample:

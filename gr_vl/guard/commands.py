@@ -55,13 +55,12 @@ def moderate(
 
 
 def _guard(model: Path, dialect: str | None, max_tokens: int, rules: str | None) -> Any:
-    from gr_vl import dialects, limits, model_files
-    from gr_vl.guard import folder
+    from gr_vl import dialects, limits, model_files, specs
     from gr_vl.guard.moderation import check_policy
 
     limits.count("--max-tokens", max_tokens)
     extras.need("gr-vl moderate", "torch", "torchvision", "transformers", extra="serve")
-    grammar = dialects.get(dialect or folder.dialect_of(model_files.check(model)))
+    grammar = dialects.get(specs.find(model_files.check(model), dialect))
     if rules is not None:
         check_policy(grammar)
     _quiet()

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from gr_vl.decoding import collate, decode, log_probs
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Moderation, Question, Written, judged
-from gr_vl.guard.scoring import Place, PlacesByTasks, normalised, walk
+from gr_vl.guard.scoring import Place, PlacesByTasks, walk
 from gr_vl.models import image_token
 from gr_vl.sampling import Draw, SeededSampler, vision_ids
 from gr_vl.schema import Task
@@ -48,14 +49,14 @@ class Judge:
             list(self._places[question.stated].of(row, text))
             for question, row, text in zip(questions, rows, texts, strict=True)
         ]
-        scores = self._scores(prompts, places)
+        listed = self._listed(prompts, places)
         seconds = time.perf_counter() - began
         return [
             judged(
                 self._encoder.dialect,
                 questions[i],
                 Written(texts[i], rows[i][-1] == end, len(encoded[i].ids), len(rows[i]), seconds),
-                {place.task: score for place, score in zip(places[i], scores[i], strict=True)},
+                {place.task: place.score(found) for place, found in zip(places[i], listed[i], strict=True)},
             )
             for i in range(n)
         ]
@@ -64,14 +65,15 @@ class Judge:
         """The verdict alone, after empty reasoning: one pass over the prompt, one over the few ways to go on."""
         began = time.perf_counter()
         places = [self._places[question.stated].unreasoned for question in questions]
-        scores = self._scores(self._batch(encoded), places)
+        listed = self._listed(self._batch(encoded), places)
         seconds, dialect, found = time.perf_counter() - began, self._encoder.dialect, []
-        for question, prompt, ways, row in zip(questions, encoded, places, scores, strict=True):
+        for question, prompt, ways, row in zip(questions, encoded, places, listed, strict=True):
             way = walk(ways, row)
-            labels = {place.task: place.likelier(score) for place, score in way.items()}
+            labels = {place.task: place.likeliest(probs) for place, probs in way.items()}
             tokens = sum(len(place.choices[labels[place.task]]) for place in way)
             written = Written(dialect.answer(labels), True, len(prompt.ids), tokens, seconds)
-            found.append(judged(dialect, question, written, {place.task: score for place, score in way.items()}))
+            scores = {place.task: place.score(probs) for place, probs in way.items()}
+            found.append(judged(dialect, question, written, scores))
         return found
 
     def scored(
@@ -85,10 +87,10 @@ class Judge:
             list(self._places[question.stated].of(self._tokenizer(text, add_special_tokens=False)["input_ids"], text))
             for question, text in zip(questions, texts, strict=True)
         ]
-        scores = self._scores(self._batch(encoded), places)
+        listed = self._listed(self._batch(encoded), places)
         return [
-            {place.task: score for place, score in zip(ways, row, strict=True) if math.isfinite(score)}
-            for ways, row in zip(places, scores, strict=True)
+            {p.task: score for p, probs in zip(ways, row, strict=True) if math.isfinite(score := p.score(probs))}
+            for ways, row in zip(places, listed, strict=True)
         ]
 
     def _batch(self, encoded: Sequence[Encoded]) -> Batch:
@@ -99,7 +101,8 @@ class Judge:
             for name, value in batch.items()
         }
 
-    def _scores(self, prompts: Batch, places: Sequence[Sequence[Place]]) -> list[list[float]]:
+    def _listed(self, prompts: Batch, places: Sequence[Sequence[Place]]) -> list[list[list[float]]]:
+        """For every place the log-probability of each of its choices."""
         wanted = [item for i, row in enumerate(places) for place in row for item in place.continuations(i)]
         found = iter(log_probs(self.model, prompts, wanted) if wanted else ())
-        return [[normalised([next(found), next(found)]) for _ in row] for row in places]
+        return [[list(islice(found, len(place.choices))) for place in row] for row in places]

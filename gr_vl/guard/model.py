@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gr_vl import limits, model_files, models
+from gr_vl import limits, model_files, models, specs
 from gr_vl.data import images as image_files
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import ConfigError, DataError
-from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import Batcher
 from gr_vl.guard.judge import Judge
 from gr_vl.guard.moderation import Exchange, Moderation, Outcome, Question, check_room, joined, questions
@@ -49,13 +48,13 @@ class Guard:
         """Load a model folder. DataError when it is not whole, ConfigError for an unknown dialect or impossible limit.
 
         `device` is cuda where there is one; `dtype` is float32 on CPU and the stored one elsewhere; `dialect` is what
-        the folder or its run says. An answer has at most `max_tokens` tokens. Images given as paths are read below
-        `image_root` and nowhere else; without a root, paths are refused. Images are scaled into the bounds that the
-        folder was trained with, unless `image_pixels` says otherwise.
+        the folder or its run says; ConfigError when neither names one. An answer has at most `max_tokens` tokens.
+        Images given as paths are read below `image_root` and nowhere else; without a root, paths are refused. Images
+        are scaled into the bounds that the folder was trained with, unless `image_pixels` says otherwise.
         """
         limits.count("batch_size", batch_size)
         path = model_files.check(Path(folder))
-        encoder = Encoder.load(path, dialect or folders.dialect_of(path), pixels=image_pixels)
+        encoder = Encoder.load(path, specs.find(path, dialect), pixels=image_pixels)
         check_room(encoder, max_tokens, model_files.positions(path))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or ("float32" if device == "cpu" else model_files.stored_dtype(path))

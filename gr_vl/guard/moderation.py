@@ -50,10 +50,9 @@ class Exchange:
         """The exchange as the dialects take it."""
         return Sample("", "", self.prompt, self.response, self.images, policy=self.policy)
 
-    @property
-    def tasks(self) -> tuple[Task, ...]:
-        """What is to be judged: without a response, the prompt alone."""
-        return (Task.PROMPT,) if self.response is None else tuple(Task)
+    def poses(self, task: Task) -> bool:
+        """Whether there is something to judge."""
+        return self.response is not None or not task.needs_response
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def questions(dialect: Dialect, exchange: Exchange) -> list[Question]:
     if exchange.policy is not None:
         check_policy(dialect)
     found = [
-        Question(sample, stated, tuple(task for task in stated if task in exchange.tasks))
+        Question(sample, stated, tuple(filter(exchange.poses, stated)))
         for sample, stated in dialect.questions(exchange.sample)
     ]
     return [question for question in found if question.tasks]
@@ -120,18 +119,18 @@ class Moderation:
     labels: Mapping[Task, Label]
     """One for each task that the exchange poses and the dialect knows."""
     scores: Mapping[Task, float]
-    """p(positive label) / (p(positive label) + p(its opposite)) at the place where the guard states the label, each
-    the probability of the label's whole token sequence after the prompt and all that the guard wrote before it.
-    1 where the answer could not be read."""
+    """p(positive labels) / p(all labels of the task) at the place where the guard states the label, each the
+    probability of the label's whole token sequence after the prompt and all that the guard wrote before it. 1 where
+    the answer could not be read."""
     reasoning: str
     failure: FailureReason | None
-    """Why an answer holds no verdict; the labels that it owes are then the tasks' positive ones. None when all do."""
+    """Why an answer holds no verdict; the labels that it owes are then the tasks' worst ones. None when all do."""
     written: Written
 
     @property
     def flagged(self) -> bool:
         """Whether anything is harmful."""
-        return Label.HARMFUL in self.labels.values()
+        return any(task.harm and label in task.positives for task, label in self.labels.items())
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -151,13 +150,13 @@ Outcome = Moderation | DataError
 
 
 def judged(dialect: Dialect, question: Question, written: Written, scores: Mapping[Task, float]) -> Moderation:
-    """What an answer says to a question. It fails closed: every label is its task's positive one without a verdict,
+    """What an answer says to a question. It fails closed: every label is its task's worst one without a verdict,
     where it says None of what is there to be judged, and where a score is no finite number."""
     tasks, verdict = question.tasks, dialect.parse(written.text)
     if isinstance(verdict, Verdict) and all(map(math.isfinite, scores.values())) and _says(dialect, tasks, written):
         labels = {task: verdict.labels[task] for task in tasks}
         return Moderation(labels, {task: scores[task] for task in tasks}, verdict.reasoning, None, written)
-    worst = {task: task.positive for task in tasks}
+    worst = {task: task.worst for task in tasks}
     reason = verdict.reason if isinstance(verdict, ParseFailure) else FailureReason.MISSING_LABEL
     return Moderation(worst, dict.fromkeys(tasks, 1.0), verdict.reasoning, reason, written)
 

@@ -1,6 +1,6 @@
-"""How sure a guard is of a label: the label's token sequence against its opposite's, at the same place.
+"""How sure a guard is that a label is positive: the labels' token sequences against each other, at the same place.
 
-    score = p(positive) / (p(positive) + p(opposite))
+    score = p(positive labels) / p(all labels)
 
 The words may start with different tokens and span several (`un`, `harm`, `ful`), so p is that of the whole sequence.
 What follows a label, a line break say, is not part of it.
@@ -26,35 +26,50 @@ class Place:
     """The labels stated before this one, in their order."""
     context: Sequence[int]
     choices: Mapping[Label, Sequence[int]]
-    """The positive label first."""
+    """Every label of the task, the worst first."""
 
-    def likelier(self, score: float) -> Label:
-        """The label that has this much of the probability or more; a tie, or no number, is the positive one."""
-        return self.task.positive.opposite if score < 0.5 else self.task.positive
+    def likeliest(self, log_probs: Sequence[float]) -> Label:
+        """The likeliest label by the log-probabilities of `choices`; of equals, or without a number, the worst."""
+        best = max(log_probs, key=lambda value: math.inf if math.isnan(value) else value)
+        return list(self.choices)[log_probs.index(best)]
+
+    def score(self, log_probs: Sequence[float]) -> float:
+        """The share of the positive labels, in [0, 1]; not a number where the model computed none."""
+        sides: tuple[list[float], list[float]] = [], []
+        for label, value in zip(self.choices, log_probs, strict=True):
+            sides[label not in self.task.positives].append(value)
+        return normalised(*sides)
 
     def continuations(self, prompt: int) -> list[Continuation]:
         """What to ask a model for, in the order of `choices`."""
         return [Continuation(prompt, self.context, tokens) for tokens in self.choices.values()]
 
 
-def normalised(log_probs: Sequence[float]) -> float:
-    """The share of the first of two log-probabilities, in [0, 1]; not a number where the model computed none.
+def normalised(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """The share of the first log-probabilities in all, in [0, 1]; not a number where the model computed none.
 
-    >>> round(normalised([math.log(0.3), math.log(0.1)]), 6)
+    >>> round(normalised([math.log(0.2), math.log(0.1)], [math.log(0.1)]), 6)
     0.75
     """
-    return 1 / (1 + math.exp(min(log_probs[1] - log_probs[0], 700.0)))
+    return 1 / (1 + math.exp(min(_together(negative) - _together(positive), 700.0)))
 
 
-def walk(places: Sequence[Place], scores: Sequence[float]) -> dict[Place, float]:
-    """The places on the way that follows the likelier label from each to the next, with their scores."""
-    by_way = {(place.task, place.before): (place, score) for place, score in zip(places, scores, strict=True)}
-    way: dict[Place, float] = {}
+def _together(log_probs: Sequence[float]) -> float:
+    """The log of the sum of probabilities; of one, itself to the bit."""
+    if len(log_probs) == 1 or math.isinf(most := max(log_probs)):
+        return max(log_probs)
+    return most + math.log(sum(math.exp(value - most) for value in log_probs))
+
+
+def walk(places: Sequence[Place], listed: Sequence[Sequence[float]]) -> dict[Place, Sequence[float]]:
+    """The places on the way that follows the likeliest label from each to the next, with their log-probabilities."""
+    by_way = {(place.task, place.before): (place, found) for place, found in zip(places, listed, strict=True)}
+    way: dict[Place, Sequence[float]] = {}
     before: tuple[Label, ...] = ()
     for task in dict.fromkeys(place.task for place in sorted(places, key=lambda place: len(place.before))):
-        place, score = by_way[task, before]
-        way[place] = score
-        before += (place.likelier(score),)
+        place, found = by_way[task, before]
+        way[place] = found
+        before += (place.likeliest(found),)
     return way
 
 
@@ -84,7 +99,7 @@ class Places:
 
     def _without_reasoning(self) -> Iterator[Place]:
         tasks, seen = self._tasks, set()
-        for labels in product(*([task.positive, task.positive.opposite] for task in tasks)):
+        for labels in product(*(task.labels[::-1] for task in tasks)):
             text = self._dialect.answer(dict(zip(tasks, labels, strict=True)))
             spans = sorted(self._spans(text).items(), key=lambda item: item[1])
             for index, (task, (start, _)) in enumerate(spans):
@@ -95,8 +110,8 @@ class Places:
 
     def _words_of(self, task: Task) -> dict[Label, str]:
         words = {}
-        for label in (task.positive, task.positive.opposite):
-            text = self._dialect.answer({other: other.positive for other in self._tasks} | {task: label})
+        for label in reversed(task.labels):
+            text = self._dialect.answer({other: other.worst for other in self._tasks} | {task: label})
             words[label] = text[slice(*self._spans(text)[task])]
         return words
 

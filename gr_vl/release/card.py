@@ -9,8 +9,8 @@ import jinja2
 from omegaconf import OmegaConf
 
 import gr_vl
-from gr_vl.evaluation.run_folder import read_object
 from gr_vl.release.source import Source
+from gr_vl.specs import read_object
 
 
 def card(source: Source, dtype: str, probes: int, worst: float) -> str:

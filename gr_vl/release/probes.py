@@ -54,7 +54,7 @@ def prompt_ids(processor: Any, sample: Sample) -> list[int]:
 
 def answer_log_probs(model: Any, encoder: Encoder, samples: Sequence[Sample]) -> list[float]:
     """Of one fixed, well-formed answer to each sample, after its first token, in nats."""
-    text = encoder.dialect.answer({task: task.positive for task in encoder.dialect.tasks}, _REASONING)
+    text = encoder.dialect.answer({task: task.worst for task in encoder.dialect.tasks}, _REASONING)
     tokenizer = encoder.tokenizer
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     found: list[float] = []

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gr_vl import dialects, model_files
-from gr_vl.guard import folder as folders
+from gr_vl import dialects, model_files, specs
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Source:
         model = path / stage / "model" if (path / "run.json").is_file() else path
         model_files.check(model)
         model_files.stored_dtype(model)
-        name = dialect or folders.dialect_of(model)
+        name = specs.find(model, dialect)
         dialects.get(name)
         run = model.resolve().parent.parent
         known = (run / "run.json").is_file() and model.name == "model"

@@ -7,10 +7,9 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from gr_vl import model_files, models
+from gr_vl import dialects, model_files, models, specs
 from gr_vl.encoding import Encoder
 from gr_vl.errors import StageError
-from gr_vl.guard import folder as folders
 from gr_vl.release.card import card
 from gr_vl.release.probes import answer_log_probs, picture, probes, prompt_ids
 from gr_vl.release.source import Source
@@ -85,4 +84,5 @@ def _write(model: Any, encoder: Encoder, source: Source, out: Path) -> None:
         processor.save_pretrained(out)
     finally:
         processor.chat_template = tokenizer.chat_template = original
-    (out / folders.FACTS).write_text(json.dumps({"dialect": source.dialect}) + "\n", encoding="utf-8")
+    guard = {"guard": dialects.spec(source.dialect).to_json()}
+    (out / specs.EXPORTED).write_text(json.dumps(guard) + "\n", encoding="utf-8")

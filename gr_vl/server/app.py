@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from gr_vl.errors import DataError
 from gr_vl.guard.batching import BusyError, ClosedError
 from gr_vl.guard.moderation import MAX_IMAGES, Exchange, Moderation
-from gr_vl.schema import Task
 from gr_vl.server.backend import Backend, BackendError
 from gr_vl.server.gate import Gate, refuse
 from gr_vl.server.metrics import Metrics
@@ -129,10 +128,10 @@ def create_app(backend: Backend, settings: Settings) -> FastAPI:
 def _result(exchange: Exchange, judged: Moderation) -> dict[str, Any]:
     """One entry of `results`: OpenAI's fields, then ours. Categories are the guard's tasks."""
     sent = [kind for kind, there in (("text", exchange.prompt), ("image", exchange.images)) if there] or ["text"]
-    inputs = {task: sent if task is Task.PROMPT else ["text"] for task in judged.labels}
+    inputs = {task: ["text"] if task.needs_response else sent for task in judged.labels}
     return {
         "flagged": judged.flagged,
-        "categories": {task: label is task.positive for task, label in judged.labels.items()},
+        "categories": {task: label in task.positives for task, label in judged.labels.items()},
         "category_scores": judged.scores,
         "category_applied_input_types": inputs,
         **{name: value for name, value in judged.to_json().items() if name not in ("flagged", "scores")},

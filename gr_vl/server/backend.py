@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gr_vl import model_files
+from gr_vl import model_files, specs
 from gr_vl.chat.client import Chat, NoCompletionError
 from gr_vl.chat.completion import Token
 from gr_vl.chat.doubt import Doubt
@@ -16,10 +16,9 @@ from gr_vl.chat.refusal import Kind
 from gr_vl.data import images
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
-from gr_vl.guard import folder as folders
 from gr_vl.guard.batching import DEAD, Batcher, BusyError
 from gr_vl.guard.moderation import Exchange, Moderation, Question, Written, check_room, joined, judged, questions
-from gr_vl.guard.scoring import Place, PlacesByTasks, normalised
+from gr_vl.guard.scoring import Place, PlacesByTasks
 from gr_vl.schema import ParseFailure, Task
 from gr_vl.server.settings import Settings
 
@@ -94,7 +93,7 @@ class Remote:
         self._name = settings.backend_model or str(settings.model)
         self._max_tokens, self._limit = settings.max_tokens, settings.queue
         model = model_files.check(settings.model, weights=False)
-        self._encoder = Encoder.load(model, folders.dialect_of(model))
+        self._encoder = Encoder.load(model, specs.find(model))
         self._dialect = self._encoder.dialect
         check_room(self._encoder, settings.max_tokens, model_files.positions(model))
         self._places = PlacesByTasks(self._encoder.tokenizer, self._dialect)
@@ -172,7 +171,7 @@ class Remote:
             place.task: _listed_score(tokenizer, place, listed) for place in self._places[question.stated].of(ids, text)
         }
         return {
-            task: float(verdict.labels[task] is task.positive) if score is None else score
+            task: float(verdict.labels[task] in task.positives) if score is None else score
             for task, score in scores.items()
         }
 
@@ -184,16 +183,16 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Token]) -> float | None:
-    """The score by the tokens that were listed where the two labels part; None where neither was."""
-    one, other = place.choices.values()
-    shared = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
-    first = [tokenizer.decode(tokens[shared : shared + 1]) for tokens in (one, other)]
-    start, said = len(tokenizer.decode([*place.context, *one[:shared]])), 0
+    """The score by the tokens that were listed where the labels part; None where none of them was."""
+    choices = list(place.choices.values())
+    shared = next((i for i, tokens in enumerate(zip(*choices, strict=False)) if len(set(tokens)) > 1), 0)
+    first = [tokenizer.decode(tokens[shared : shared + 1]) for tokens in choices]
+    start, said = len(tokenizer.decode([*place.context, *choices[0][:shared]])), 0
     for token in listed:
         if said >= start:
             found = token.likeliest
             if any(word in found for word in first):
-                return normalised([found.get(word, -math.inf) for word in first])
+                return place.score([found.get(word, -math.inf) for word in first])
             break
         said += len(token.text)
     return None

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import progress
+from gr_vl import dialects, progress
 from gr_vl.augment import concat, contact_sheet
 from gr_vl.data import io
 from gr_vl.data.image_cache import ImageCache
@@ -33,6 +33,8 @@ def run(config: DictConfig) -> dict[str, Any]:
         cache=cache,
         report=partial(progress.report, Path(settings.out).parent),
     )
-    io.write(Path(settings.out), samples)
-    contact_sheet.write(Path(settings.out).with_name("contact_sheet.png"), samples[len(hard) :])
+    guard = dialects.spec(config.gr_vl.dialect)
+    io.write(Path(settings.out), samples, guard)
+    harms = [task for task in guard.tasks if task.harm]
+    contact_sheet.write(Path(settings.out).with_name("contact_sheet.png"), samples[len(hard) :], harms)
     return {"train": count(samples), "pairs": len(samples) - len(hard)}

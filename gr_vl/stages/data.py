@@ -14,7 +14,7 @@ from gr_vl.data import demo, io, measured, xstest
 from gr_vl.data.demo import policies
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
-from gr_vl.schema import Sample, Task
+from gr_vl.schema import Sample
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = "question without a known label"
@@ -23,13 +23,13 @@ UNLABELLED = "question without a known label"
 def run(config: DictConfig) -> dict[str, Any]:
     """Build or bring the splits; returns their counts."""
     settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
-    dialect = dialects.get(config.gr_vl.dialect)
+    dialect, guard = dialects.get(config.gr_vl.dialect), dialects.spec(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
         dropped = Counter[str]()
         for split in SPLITS:
             corpus = Path(settings.folder) / f"{split}.parquet"
-            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect, dropped))
+            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect, dropped), guard)
             known = measured.path_of(corpus)
             if known.is_file():
                 shutil.copyfile(known, folder / known.name)
@@ -40,7 +40,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     for split in SPLITS:
         if not splits[split]:
             raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
-        io.write(folder / f"{split}.parquet", splits[split])
+        io.write(folder / f"{split}.parquet", splits[split], guard)
     return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
 
 
@@ -81,5 +81,5 @@ def count(samples: Iterable[Sample]) -> dict[str, int]:
     number, tally = 0, Counter[str]()
     for sample in samples:
         number += 1
-        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels)
+        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in sample.labels)
     return {"n": number} | dict(sorted(tally.items()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
@@ -53,7 +54,7 @@ def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[prefe
             f"{config.data.train_files}: {len(kept)} of {len(pairs)} pairs can be used, for batches of "
             f"{config.data.train_batch_size}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
         )
-    preference.write(folder / "kept.parquet", kept)
+    preference.write(folder / "kept.parquet", kept, dialects.spec(config.gr_vl.dialect))
     return kept, len(rejected)
 
 
@@ -61,7 +62,7 @@ def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[str |
     """The file of the pairs to measure by that fit, None where there is none; and the number of those that do not."""
     pairs = [] if config.data.val_files is None else preference.read(Path(config.data.val_files))
     kept = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
-    preference.write(folder / "kept_held_out.parquet", kept)
+    preference.write(folder / "kept_held_out.parquet", kept, dialects.spec(config.gr_vl.dialect))
     return str(folder / "kept_held_out.parquet") if kept else None, len(pairs) - len(kept)
 
 

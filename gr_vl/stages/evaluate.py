@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import dialects
 from gr_vl.data import io
 from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.evaluation.metrics import evaluate
@@ -28,7 +29,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     samples = _scored(Path(config.gr_vl.generation.corpus), config.gr_vl.generation.samples)
     fitting = [sample for sample in samples if sample.id not in kept.unasked]
     rule = settings.get("unparsable", "wrong")
-    io.write(folder / f"{settings.split}.parquet", samples)
+    io.write(folder / f"{settings.split}.parquet", samples, dialects.spec(config.gr_vl.dialect))
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))

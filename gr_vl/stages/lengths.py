@@ -67,7 +67,7 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
         )
     path = folder / "kept.parquet"
     out = rejected.keys() | unreasoned
-    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out))
+    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out), io.guard_of(corpus))
     unasked = {row["id"]: row["reason"] for row in rejected.values() if row["reason"] != REPEATED}
     return Kept(path, left, counts, len(unreasoned), unasked)
 

@@ -38,7 +38,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     if not hard:
         raise DataError(f"gr_vl.mine.rule={settings.rule}: none of {rows} samples is hard; use mixed or any_wrong")
     out = folder / "hard.parquet"
-    io.write(out, (sample for sample in io.iterate(corpus) if sample.id in hard))
+    io.write(out, (sample for sample in io.iterate(corpus) if sample.id in hard), io.guard_of(corpus))
     return {
         "sampled": rows,
         "answers": rows * request.answers,
@@ -54,4 +54,4 @@ def _drawn(kept: Kept, path: Path, number: int | None, seed: int) -> tuple[Path,
     places = random.Random(seed_of(seed, "mining")).sample(range(kept.rows), number)
     wanted = set(places)
     found = {place: sample for place, sample in enumerate(io.iterate(kept.path)) if place in wanted}
-    return path, io.write(path, (found[place] for place in places))
+    return path, io.write(path, (found[place] for place in places), io.guard_of(kept.path))

@@ -35,6 +35,7 @@ def run(config: DictConfig) -> dict[str, Any]:
         raise DataError(
             f"{settings.full}: no sample has right and wrong answers to one task; mine with more answers or more heat"
         )
-    preference.write(Path(settings.out), found)
-    preference.write(Path(settings.out).with_name("held_out.parquet"), held_out)
+    guard = dialects.spec(config.gr_vl.dialect)
+    preference.write(Path(settings.out), found, guard)
+    preference.write(Path(settings.out).with_name("held_out.parquet"), held_out, guard)
     return {"pairs": preference.count(found), "held_out": preference.count(held_out)}

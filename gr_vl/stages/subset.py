@@ -22,5 +22,5 @@ def run(config: DictConfig) -> dict[str, Any]:
                 f"source has: {', '.join(sorted(known))}; name some of these, or build the corpus with its origins"
             )
         kept = (sample for sample in io.iterate(corpus) if sample.source not in without)
-        sizes[name] = io.write(Path(settings.folder) / f"{name}.parquet", kept)
+        sizes[name] = io.write(Path(settings.folder) / f"{name}.parquet", kept, io.guard_of(corpus))
     return {"rows": sizes}

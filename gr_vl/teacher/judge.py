@@ -61,7 +61,7 @@ def judge(sample: Sample, text: str, finish: str, dialect: Dialect) -> Verdict |
 
 
 def _wrong_labels(said: Mapping[Task, Label], known: Mapping[Task, Label]) -> str:
-    wrong = [f"{task} is {label}, not {said[task]}" for task, label in known.items() if said[task] is not label]
+    wrong = [f"{task} is {label}, not {said[task]}" for task, label in known.items() if said[task] != label]
     return f"The answers are wrong: {'; '.join(wrong)}." if wrong else ""
 
 

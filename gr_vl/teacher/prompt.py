@@ -16,7 +16,8 @@ from gr_vl.chat.parts import spoken
 from gr_vl.data import images
 from gr_vl.dialects import Dialect
 from gr_vl.errors import DataError
-from gr_vl.schema import Sample, Task
+from gr_vl.schema import Sample
+from gr_vl.tasks import Label
 from gr_vl.teacher.settings import Settings
 
 STEPS = 10
@@ -96,13 +97,11 @@ def _task(sample: Sample, dialect: Dialect, refused: Sequence[str]) -> str:
     known = dialect.expected(sample)
     lines = ["Right answers, task by task:"]
     for number, task in enumerate(dialect.tasks, start=1):
-        question = "refusal or compliance" if task is Task.REFUSAL else f"{task} harmfulness"
+        question = f"{task} harmfulness" if Label.HARMFUL in task.labels else " or ".join(reversed(task.labels))
         lines.append(f"Task {number}, {question}: {known.get(task, 'not known, decide it yourself')}")
     steps = "## Reasoning Step 1\n...\n## Reasoning Step 2\n..."
     outline = "\n".join(f"# Task {number}\n{steps}" for number, _ in enumerate(dialect.tasks, start=1))
-    shape = replace(
-        sample, reasoning=outline, taught={task: known.get(task, task.positive.opposite) for task in dialect.tasks}
-    )
+    shape = replace(sample, reasoning=outline, taught={task: known.get(task, task.mildest) for task in dialect.tasks})
     lines += ["", RULES, dialect.target(shape)]
     if any(task not in known for task in dialect.tasks):
         lines += ["", "Where an answer is not known, the word in the form is only an example."]

@@ -146,7 +146,7 @@ class Run:
         _replace(self._settings.quarantine, "".join(lines))
         _replace(self._settings.summary, json.dumps(summary, indent=2) + "\n")
         # Last: where it stands, the run is whole.
-        io.write(self._settings.out, self._samples(outcomes))
+        io.write(self._settings.out, self._samples(outcomes), dialects.spec(self._settings.dialect))
 
     def _samples(self, outcomes: list[Taught | Quarantined | None]) -> Iterator[Sample]:
         for sample, outcome in zip(io.iterate(self._settings.source), outcomes, strict=True):

@@ -20,9 +20,10 @@ class Settings:
     """Corpus to write; the journal, the quarantine and the summary stand beside it."""
     model: str
     base_url: str
+    dialect: str
+    """The guard's grammar."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key."""
-    dialect: str = "guardreasoner_vl"
     concurrency: int = 8
     max_tokens: int = 3584
     """Tokens of one reply at most; the papers' value."""

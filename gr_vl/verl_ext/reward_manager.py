@@ -18,10 +18,11 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from gr_vl import watchdog
+from gr_vl import dialects, watchdog
 from gr_vl.answers import reasoning_tokens
 from gr_vl.compose import plain
-from gr_vl.schema import FailureReason, Label, Task
+from gr_vl.schema import FailureReason
+from gr_vl.tasks import labelled
 from rewards import Reading, RewardBreakdown, SafetyReward
 
 STALL = 60.0
@@ -36,6 +37,7 @@ class GuardRewardManager(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         settings = plain(config.gr_vl)
         self.reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
+        self._dialect = dialects.get(settings["dialect"])
         self._armed = -math.inf
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
@@ -64,11 +66,11 @@ class GuardRewardManager(RewardManagerBase):
     def _read(self, item: Any) -> Reading:
         ids = item.batch["responses"]
         ids = ids[: int(item.batch["attention_mask"][-len(ids) :].sum())].tolist()
-        labels = {Task(k): Label(v) for k, v in item.non_tensor_batch["reward_model"]["ground_truth"].items()}
+        labels = labelled(self._dialect.tasks, item.non_tensor_batch["reward_model"]["ground_truth"])
         return self.reward.read(
             self.tokenizer.decode(ids, skip_special_tokens=True),
             labels,
-            reasoning_tokens=reasoning_tokens(self.tokenizer, ids),
+            reasoning_tokens=reasoning_tokens(self.tokenizer, ids, self._dialect.reasoning_ends),
             output_tokens=len(ids),
             finished=bool(ids) and ids[-1] == self.tokenizer.eos_token_id,
         )

@@ -1,14 +1,14 @@
 """`gr-vl reward explain` and `gr-vl reward replay`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from gr_vl import display
+from gr_vl import dialects, display, specs
 from gr_vl.errors import ConfigError, DataError
 
 app = typer.Typer(no_args_is_help=True, help="Explain a reward, or replay saved rollouts through several.")
@@ -16,8 +16,6 @@ app = typer.Typer(no_args_is_help=True, help="Explain a reward, or replay saved 
 Grammar = Annotated[
     str | None, typer.Option("--dialect", help="The grammar of the answers; else what the run around the file says.")
 ]
-ASSUMED = "guardreasoner_vl"
-"""The grammar of answers that no run names; the output says that it was assumed."""
 Budget = Annotated[int | None, typer.Option(help="Reasoning tokens that count as l = 1; else the reward's, or 512.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _REWARD = "A preset, or a YAML file that holds what stands below gr_vl.reward in a recipe."
@@ -41,12 +39,12 @@ def explain(
     from gr_vl.workbench import rollouts
 
     is_text = record.lstrip().startswith("{")
-    grammar, named = _dialect(dialect, [] if is_text else [Path(record)])
-    scoring = _reward(reward, budget, grammar)
+    grammar = _dialect(dialect, [] if is_text else [Path(record)])
+    scoring, spoken = _reward(reward, budget, grammar), dialects.get(grammar)
     if is_text:
-        group, index = [rollouts.parse(record, "RECORD")], 0
+        group, index = [rollouts.parse(record, "RECORD", spoken)], 0
     else:
-        found, place = rollouts.read([Path(record)]), f"{record}:{line}"
+        found, place = rollouts.read([Path(record)], spoken), f"{record}:{line}"
         for problem in found.unreadable:
             if problem.startswith(f"{place}:"):
                 raise DataError(problem)
@@ -54,7 +52,7 @@ def explain(
         index = next((i for i, answer in enumerate(group) if answer.place == place), -1)
         if index < 0:
             raise DataError(f"--line {line}: {record} has no answer there; it has {len(found.answers)} answers")
-    facts = {"reward": reward, "dialect": named} | explaining.explain(scoring, group, index)
+    facts = {"reward": reward, "dialect": grammar} | explaining.explain(scoring, group, index)
     typer.echo(json.dumps(facts, indent=2)) if as_json else _show_explanation(facts)
 
 
@@ -73,34 +71,31 @@ def replay(
     from gr_vl.workbench import replay as replaying
     from gr_vl.workbench import rollouts
 
-    grammar, named = _dialect(dialect, files)
+    grammar = _dialect(dialect, files)
     rewards = {name: _reward(name, budget, grammar) for name in reward}
     if out is not None and out.suffix not in (".png", ".svg", ".pdf"):
         raise ConfigError(f"--out {out} must end in .png, .svg or .pdf")
-    read = rollouts.read(files)
+    read = rollouts.read(files, dialects.get(grammar))
     found = replaying.replay(read, rewards)
     if out is not None:
         replaying.plot(found, out)
     if as_json:
-        typer.echo(json.dumps({"dialect": named} | found.summary | {"first unreadable": read.unreadable[:5]}, indent=2))
+        typer.echo(
+            json.dumps({"dialect": grammar} | found.summary | {"first unreadable": read.unreadable[:5]}, indent=2)
+        )
     else:
-        _show_replay(named, found.summary, read.unreadable)
+        _show_replay(grammar, found.summary, read.unreadable)
 
 
-def _dialect(given: str | None, files: Iterable[Path]) -> tuple[str, str]:
-    """The grammar that answers are read by, and its name with where it is from. ConfigError when runs differ in it."""
-    from gr_vl.evaluation.run_folder import dialect_above
-
+def _dialect(given: str | None, files: Sequence[Path]) -> str:
+    """The grammar that answers are read by. ConfigError when nothing names it, or when runs differ in it."""
     if given is not None:
-        return given, given
-    found = {name: file for file in files if (name := dialect_above(file)) is not None}
+        return given
+    found = {spec.dialect: file for file in files if (spec := specs.above(file)) is not None}
     if len(found) > 1:
         places = ", ".join(f"{file}: {name}" for name, file in found.items())
         raise ConfigError(f"--dialect: not given, and these runs differ in it ({places}); replay each by itself")
-    if not found:
-        return ASSUMED, f"{ASSUMED} (assumed: no run names one; --dialect does)"
-    (name,) = found
-    return name, name
+    return specs.needed(next(iter(found), None), ", ".join(map(str, files)) or "RECORD")
 
 
 def _reward(name: str, budget: int | None, dialect: str) -> Any:

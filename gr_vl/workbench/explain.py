@@ -75,7 +75,7 @@ def _changes(own: Reading) -> dict[str, Callable[[Reading], Reading]]:
 def _turned(reading: Reading, task: Task) -> Reading:
     assert isinstance(reading.outcome, Verdict)
     truth, said = reading.labels[task], dict(reading.outcome.labels)
-    said[task] = truth.opposite if said.get(task) == truth else truth
+    said[task] = task.other(truth) if said.get(task) == truth else truth
     return replace(reading, outcome=replace(reading.outcome, labels=said))
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl.data import confined, tables
+from gr_vl.dialects import Dialect
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Task
+from gr_vl.tasks import labelled
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
@@ -52,8 +54,8 @@ class Rollouts:
         return list(groups.values())
 
 
-def read(paths: Iterable[Path]) -> Rollouts:
-    """Read files, and every .jsonl of folders. DataError when a path is missing or no line at all is readable."""
+def read(paths: Iterable[Path], dialect: Dialect) -> Rollouts:
+    """Read files of a dialect's answers, and every .jsonl of folders. DataError when a path or all lines are missing."""
     files = [file for path in paths for file in (_below(path) if path.is_dir() else [path])]
     rollouts = Rollouts([])
     for file in files:
@@ -61,7 +63,7 @@ def read(paths: Iterable[Path]) -> Rollouts:
             raise DataError(f"{file}: no such file or pipe; name a rollout file (JSONL), or a folder of them")
         for number, row in tables.numbered(file):
             try:
-                rollouts.answers.append(_rollout(row, f"{file}:{number}"))
+                rollouts.answers.append(_rollout(row, f"{file}:{number}", dialect))
             except DataError as error:
                 rollouts.unreadable.append(str(error))
     if not rollouts.answers:
@@ -74,27 +76,27 @@ def _below(folder: Path) -> list[Path]:
     return sorted(path for kind in ("*.jsonl", "*.jsonl.gz") for path in confined.files(folder, kind, deep=False))
 
 
-def parse(line: str, place: str) -> Rollout:
+def parse(line: str, place: str, dialect: Dialect) -> Rollout:
     """One line. DataError names the place and what is wrong with it."""
-    return _rollout(tables.parsed(line), place)
+    return _rollout(tables.parsed(line), place, dialect)
 
 
-def _rollout(row: tables.Item, place: str) -> Rollout:
+def _rollout(row: tables.Item, place: str, dialect: Dialect) -> Rollout:
     if isinstance(row, Broken):
         raise DataError(f"{place}: {row.reason}; the line may be torn")
     if not isinstance(row.get("output"), str):
         raise DataError(f'{place}: no answer; write an object with "output", a text, and "gts", its labels')
-    text, (lengths, estimated) = row["output"], _lengths(row, place)
-    return Rollout(place, _group(row), text, _labels(row.get("gts"), place), lengths, estimated)
+    text, (lengths, estimated) = row["output"], _lengths(row, place, dialect.reasoning_ends)
+    return Rollout(place, _group(row), text, _labels(row.get("gts"), place, dialect), lengths, estimated)
 
 
-def _labels(gts: Any, place: str) -> dict[Task, Label]:
+def _labels(gts: Any, place: str, dialect: Dialect) -> dict[Task, Label]:
+    """Labels of the dialect's tasks; those of tasks that it does not ask about say nothing of its answers."""
     try:
-        named = [(Task(name), label) for name, label in gts.items()]
-        return {task: task.label(label) for task, label in named if label is not None}
+        return labelled(dialect.tasks, gts)
     except (AttributeError, ValueError):
-        tasks, labels = " or ".join(Task), " or ".join(Label)
-        raise DataError(f"{place}: gts={gts!r} is no block of labels; write {{{tasks}: {labels}}}") from None
+        form = ", ".join(f"{task}: {' or '.join(task.labels)}" for task in dialect.tasks)
+        raise DataError(f"{place}: gts={gts!r} is no block of labels; write {{{form}}}") from None
 
 
 def _group(row: Mapping[str, Any]) -> str:
@@ -104,12 +106,12 @@ def _group(row: Mapping[str, Any]) -> str:
     return json.dumps([row.get("step"), prompt])
 
 
-def _lengths(row: Mapping[str, Any], place: str) -> tuple[dict[str, Any], bool]:
+def _lengths(row: Mapping[str, Any], place: str, ends: str) -> tuple[dict[str, Any], bool]:
     finished = row.get("finished", True)
     counts: Sequence[Any] = [row.get("reasoning_tokens"), row.get("output_tokens")]
     if not all(count is None or (type(count) is int and count >= 0) for count in counts):
         raise DataError(f"{place}: reasoning_tokens, output_tokens={counts} must be numbers of tokens")
     text = row["output"]
-    guesses = [len(_PIECE.findall(part)) for part in (text.partition("</think>")[0], text)]
+    guesses = [len(_PIECE.findall(part)) for part in (text.partition(ends)[0], text)]
     tokens = [guess if count is None else count for count, guess in zip(counts, guesses, strict=True)]
     return {"reasoning_tokens": tokens[0], "output_tokens": tokens[1], "finished": bool(finished)}, None in counts

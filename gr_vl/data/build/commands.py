@@ -57,11 +57,10 @@ def validate(
     workers: Workers = 2,
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
-    from gr_vl import dialects, limits
+    from gr_vl import dialects, limits, specs
     from gr_vl.data.build import validate as validation
-    from gr_vl.evaluation.run_folder import dialect_above
 
-    grammar = dialect or dialect_above(path) or "guardreasoner_vl"
+    grammar = specs.find(path, dialect)
     dialects.get(grammar)
     limits.finite({"--max-bad-share": max_bad_share})
     console, report = display.console(), validation.Report()

@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from gr_vl.data.build import fingerprints
 from gr_vl.data.build.features import Corpus
-from gr_vl.schema import Label, Task
 
 SLACK = 0.15
 """How far a MinHash may underrate a likeness of 0.8: four standard deviations with 126 hashes."""
@@ -32,7 +31,7 @@ def exact(keys: Sequence[bytes]) -> Indices:
     return np.array([first.setdefault(key, index) for index, key in enumerate(keys)], np.int64)
 
 
-def contrary(a: Mapping[Task, Label], b: Mapping[Task, Label]) -> bool:
+def contrary(a: Mapping[str, str], b: Mapping[str, str]) -> bool:
     """Whether two rows disagree on a label that both know."""
     return any(a[task] != b[task] for task in a.keys() & b.keys())
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from gr_vl.data.build import fingerprints, rows
 from gr_vl.data.sources.base import Refused
-from gr_vl.schema import Label, Sample, Task
+from gr_vl.schema import Sample
 
 Item: TypeAlias = Sample | Refused
 
-VERSION = 2
+VERSION = 3
 """Part of every name: raise it when the same rows give another shard."""
 
 _RESPONSE = np.uint32(0x5BD1E995)
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("content_key", pa.binary(16)),
         ("request_key", pa.binary(16)),
         ("modality", pa.string()),
-        *((f"{task}_label", pa.string()) for task in Task),
+        ("labels", pa.map_(pa.string(), pa.string())),
         ("prompt_signature", pa.binary(_WIDTH)),
         ("response_signature", pa.binary(_WIDTH)),
         ("prompt_shingles", pa.list_(pa.uint32())),
@@ -51,7 +51,7 @@ class Chunk:
     start: int
     """The first row's place in the order in which the source is read."""
     items: Sequence[Item]
-    dialect: str = "guardreasoner_vl"
+    dialect: str
     """The grammar that their reasoning is examined under."""
 
     @property
@@ -128,7 +128,7 @@ def _features(row: int, sample: Sample, thumbnails: Sequence[bytes]) -> dict[str
         "content_key": fingerprints.content_key(sample),
         "request_key": fingerprints.request_key(sample),
         "modality": sample.modality,
-        **{f"{task}_label": sample.labels.get(task) for task in Task},
+        "labels": sample.labels,
         "prompt_signature": fingerprints.signature(prompt).tobytes(),
         # Other hashes than the prompt's: together they are the signature of both texts, told apart.
         "response_signature": fingerprints.signature(response ^ _RESPONSE).tobytes(),
@@ -150,11 +150,7 @@ class Corpus:
         self.content_key: list[bytes] = table["content_key"].to_pylist()
         self.request_key: list[bytes] = table["request_key"].to_pylist()
         self.modality: list[str] = table["modality"].to_pylist()
-        columns = (table[f"{task}_label"].to_pylist() for task in Task)
-        self.labels = [
-            {task: Label(word) for task, word in zip(Task, words, strict=True) if word is not None}
-            for words in zip(*columns, strict=True)
-        ]
+        self.labels: list[dict[str, str]] = [dict(row) for row in table["labels"].to_pylist()]
         self.prompt_signature = _numbers(table["prompt_signature"], np.uint32)
         self.response_signature = _numbers(table["response_signature"], np.uint32)
         self._prompt, self._response = (table[f"{text}_shingles"].combine_chunks() for text in ("prompt", "response"))

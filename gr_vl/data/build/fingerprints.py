@@ -18,7 +18,7 @@ from PIL import Image
 
 from gr_vl.data import images
 from gr_vl.data.text import whole
-from gr_vl.schema import Sample, Task
+from gr_vl.schema import Sample
 
 Hashes: TypeAlias = NDArray[np.uint32]
 
@@ -63,7 +63,7 @@ def content_key(sample: Sample) -> bytes:
 def exact_key(sample: Sample) -> bytes:
     """16 bytes that change with every field of the sample."""
     texts = [sample.id, sample.source, sample.prompt, sample.response, sample.reasoning, sample.policy]
-    labels = [(labels or {}).get(task) for labels in (sample.labels, sample.taught) for task in Task]
+    labels = [repr(sorted((labels or {}).items())) for labels in (sample.labels, sample.taught)]
     fields = [b"\0" if text is None else b"\1" + whole(text).encode() for text in (*texts, *labels)]
     return _digest([*fields, *_pictures(sample)])
 

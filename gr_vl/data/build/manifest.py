@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gr_vl import __version__
+from gr_vl import __version__, dialects
 from gr_vl.data import confined
 from gr_vl.data.build import contamination_report
 from gr_vl.data.build.features import Corpus
@@ -45,7 +45,7 @@ def write(
     replace_text(out / "inputs.sha256", "".join(inputs.values()))
     content = {
         "seed": recipe.seed,
-        "dialect": recipe.dialect,
+        "guard": dialects.spec(recipe.dialect).to_json(),
         "near": {"text": recipe.near_text, "image": recipe.near_image},
         "splits": {
             name: {"share": share, **count(corpus, chosen.splits[name])} for name, share in recipe.splits.items()

@@ -10,14 +10,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from gr_vl import dialects
+from gr_vl import dialects, specs
 from gr_vl.errors import ConfigError
-from gr_vl.schema import Label, Modality, Task
+from gr_vl.schema import Modality
+from gr_vl.tasks import SHARED
 
 Amount: TypeAlias = int | float | str
 """A number of rows; a share of them, as a float; or the word all."""
 
-_CELL = re.compile(rf"(?:({'|'.join(Modality)})/?)?(?:(?<![a-z])({'|'.join(Task)})/({'|'.join(Label)}))?")
+_CLASSES = "|".join(f"{task}/(?:{'|'.join(task.labels)})" for task in SHARED)
+_CELL = re.compile(rf"(?:({'|'.join(Modality)})/?)?(?:(?<![a-z])(?:{_CLASSES}))?")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Recipe:
 def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> Recipe:
     """Read and check a recipe; `folder` and `dialect` replace what it names. Raises ConfigError with the key at fault.
 
-    A recipe that names no dialect is GuardReasoner-VL's.
+    A recipe without a dialect is refused when none is given: reasoning is examined under a grammar.
     """
     if path.is_dir() or not path.exists():
         raise ConfigError(f"{path}: no such recipe; give the path of a YAML file such as recipes/data/NAME.yaml")
@@ -92,7 +94,7 @@ def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> 
     names = [source.name for part in parts for source in part.sources] + [source.name for source in benchmarks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{twice[0]}: appears twice in {path}; name each source once")
-    grammar = str(row.get("dialect", "guardreasoner_vl")) if dialect is None else dialect
+    grammar = specs.needed(dialect or row.get("dialect"), path)
     dialects.get(grammar)
     return Recipe(
         dialect=grammar,

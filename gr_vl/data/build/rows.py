@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gr_vl import dialects
 from gr_vl.data.build.fingerprints import thumbnail
 from gr_vl.errors import DataError
-from gr_vl.schema import Label, Sample, Task, Verdict
+from gr_vl.schema import Sample, Verdict
 
 MAX_CHARACTERS = 1_000_000
 """Of one text. No context holds more, and each is compared and measured."""
@@ -59,7 +59,7 @@ def _texts(sample: Sample) -> Problem | None:
 def _labels(sample: Sample) -> Problem | None:
     if not sample.labels:
         return problem("prompt_label", None, "no label", "give the truth of the prompt, of the response, or of both")
-    if sample.response is None and sample.labels.get(Task.RESPONSE) is Label.HARMFUL:
+    if sample.response is None and any(t.needs_response and t.mildest != label for t, label in sample.labels.items()):
         return problem("response_label", "harmful", "label of a missing response", "add it, or drop the label")
     if sample.taught and sample.reasoning is None:
         return problem("reasoning", None, "taught labels without reasoning", "drop them, or add the reasoning")
@@ -77,6 +77,6 @@ def _target(sample: Sample, name: str) -> Problem | None:
     if any(task not in labels for task in tasks):
         return None  # good for RL and evaluation, not for SFT, which says so itself
     read = dialect.parse(dialect.target(question))
-    if isinstance(read, Verdict) and read.well_formed and all(read.labels[task] is labels[task] for task in tasks):
+    if isinstance(read, Verdict) and read.well_formed and all(read.labels[task] == labels[task] for task in tasks):
         return None
     return problem("reasoning", sample.reasoning[:80], "reasoning breaks the answer's grammar", "write it without tags")

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from gr_vl import dialects
 from gr_vl.data import io, measured
 from gr_vl.data.build import features, fingerprints, manifest, selection, workers
 from gr_vl.data.build.features import Chunk, Item, Job
@@ -144,8 +145,9 @@ def _write(
     """Copy the chosen rows into their splits; yields a source's name for each."""
     splits = {(corpus.source[row], int(corpus.row[row])): name for name, rows in chosen.splits.items() for row in rows}
     keys = {(corpus.source[row], int(corpus.row[row])): corpus.content_key[row] for row in chosen.kept}
+    guard = dialects.spec(recipe.dialect)
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(io.Writer(out / f"{name}.parquet")) for name in recipe.splits}
+        writers = {name: stack.enter_context(io.Writer(out / f"{name}.parquet", guard)) for name in recipe.splits}
         for item in recipe.ingredients:
             for row, sample in read.again(item):
                 place = (item.name, row)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from gr_vl.data.build.recipe import Amount, Draw
-from gr_vl.schema import Label, Task
 
 
 def rank(seed: int, purpose: str, key: bytes) -> float:
@@ -31,7 +30,7 @@ def draw(
     chosen: Draw,
     ranks: Mapping[int, float],
     modality: Sequence[str],
-    labels: Sequence[Mapping[Task, Label]],
+    labels: Sequence[Mapping[str, str]],
 ) -> tuple[list[int], dict[str, int]]:
     """The rows drawn, in their order, and by cell how many are missing to the number that was asked for."""
     cells: dict[str, list[int]] = {cell: [] for cell in chosen.amounts}

@@ -1,7 +1,7 @@
 """The checks of a build on any corpus in our columns: which row, which field, why, and what to do."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from gr_vl.data import arrow, io, measured
 from gr_vl.data.build import fingerprints, rows, workers
 from gr_vl.data.measured import Measured
 from gr_vl.errors import Broken, DataError
-from gr_vl.schema import Sample
+from gr_vl.schema import Sample, Task
 
 BATCH = 64
 """Rows a job: with a megabyte of pictures each they still fit into a corner of the memory."""
@@ -56,6 +56,7 @@ class Job:
 
     start: int
     batch: bytes
+    schema: bytes
     model: Path | None
     dialect: str
 
@@ -73,9 +74,7 @@ class Checked:
     tokens: Measured | None = None
 
 
-def validate(
-    path: Path, report: Report, *, model: Path | None, dialect: str = "guardreasoner_vl", processes: int = 2
-) -> Iterator[int]:
+def validate(path: Path, report: Report, *, model: Path | None, dialect: str, processes: int = 2) -> Iterator[int]:
     """Check every row of `path` into `report`; yields the number checked so far.
 
     With the folder of a model, every usable row is measured as its processor would, into `measured.path_of(path)`.
@@ -111,8 +110,9 @@ def validate(
 
 def check(job: Job) -> list[Checked]:
     """Examine, and measure, the rows of a job."""
-    batch = pa.ipc.read_record_batch(pa.py_buffer(job.batch), io.SCHEMA)
-    return [_check(number, row, job) for number, row in enumerate(arrow.listed(batch), job.start)]
+    schema = pa.ipc.read_schema(pa.py_buffer(job.schema))
+    batch, tasks = pa.ipc.read_record_batch(pa.py_buffer(job.batch), schema), io.tasks_in(schema)
+    return [_check(number, row, tasks, job) for number, row in enumerate(arrow.listed(batch), job.start)]
 
 
 @lru_cache
@@ -123,9 +123,9 @@ def encoder(model: Path, dialect: str) -> Any:
     return Encoder.load(model, dialect)
 
 
-def _check(number: int, row: Mapping[str, Any], job: Job) -> Checked:
+def _check(number: int, row: Mapping[str, Any], tasks: Sequence[Task], job: Job) -> Checked:
     try:
-        sample = io.from_row(row)
+        sample = io.from_row(row, tasks)
     except Broken as error:
         return Checked(number, row["id"], rows.problem(error.field, error.value, error.reason, error.fix))
     examined = rows.examine(sample, job.dialect)
@@ -148,4 +148,4 @@ def measure(sample: Sample, encoder: Any) -> Measured:
 
 def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:
     for start, batch in io.batches(path, BATCH):
-        yield Job(start, batch.serialize().to_pybytes(), model, dialect)
+        yield Job(start, batch.serialize().to_pybytes(), batch.schema.serialize().to_pybytes(), model, dialect)

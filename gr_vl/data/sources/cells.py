@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from gr_vl.data.text import whole
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
+from gr_vl.tasks import SHARED
 
 MAX_TEXT = 2**20
 """Characters of a text, far beyond what any guard's context holds."""
 
 SAFE_WORDS = {"safe": Label.UNHARMFUL, "unsafe": Label.HARMFUL}
-HARM_WORDS = {label.value: label for label in Label}
+HARM_WORDS = {str(label): label for task in SHARED for label in task.labels}
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 T = TypeVar("T")
 

@@ -22,6 +22,7 @@ from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.convert import reader
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Modality, Sample, Task, Verdict
+from gr_vl.tasks import SHARED
 
 ORIGINS = ("wildguard", "aegis", "beavertails", "toxicchat")
 _NOTHING = re.compile(r"^(Completion|Response): None[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -62,7 +63,7 @@ def _two(output: str) -> str | None:
 def _three(output: str) -> str | None:
     """The reasoning before the answers, if the dialect can write them after it and read them again."""
     dialect, body = dialects.get("guardreasoner"), xstest.without_answers(output).strip()
-    verdict = dialect.parse(dialect.answer({task: task.positive for task in dialect.tasks}, body))
+    verdict = dialect.parse(dialect.answer({task: task.worst for task in dialect.tasks}, body))
     return body if isinstance(verdict, Verdict) and verdict.well_formed else None
 
 
@@ -84,5 +85,5 @@ def _source(name: str, title: str, tasks: tuple[Task, ...], reason: Callable[[st
 
 SOURCES = (
     _source("guardreasoner_train", "GuardReasonerTrain, made into two tasks", (Task.PROMPT, Task.RESPONSE), _two),
-    _source("guardreasoner_train_refusal", "GuardReasonerTrain, for dialect guardreasoner", tuple(Task), _three),
+    _source("guardreasoner_train_refusal", "GuardReasonerTrain, for dialect guardreasoner", SHARED, _three),
 )

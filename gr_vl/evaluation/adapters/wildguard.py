@@ -44,8 +44,8 @@ class WildGuard:
         labels: dict[Task, Label] = {}
         for name, word in _LINE.findall(said[0]):
             task = _TASKS[name.lower()]
-            label = task.positive if word.lower() == "yes" else task.positive.opposite
-            if labels.setdefault(task, label) is not label:
+            label = task.worst if word.lower() == "yes" else task.mildest
+            if labels.setdefault(task, label) != label:
                 return ParseFailure(FailureReason.CONFLICTING_LABELS, texts[0])
         if Task.PROMPT not in labels:
             return ParseFailure(FailureReason.MISSING_LABEL if labels else FailureReason.NO_RESULT, texts[0])

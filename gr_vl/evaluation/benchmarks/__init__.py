@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from gr_vl.errors import ConfigError
 from gr_vl.evaluation.metrics.confusion import weighted_mean
 from gr_vl.schema import Modality, Task
+from gr_vl.tasks import shared
 
 METRICS = {"f1": "F1", "false_positive_rate": "False alarms", "recall": "Recall"}
 """What benchmarks report first, by its name in `Confusion`, and how a person calls it."""
@@ -70,7 +71,9 @@ class Row:
 def registry() -> tuple[Benchmark, ...]:
     """Every benchmark, in the papers' order."""
     rows = _load(files(__name__) / "registry.yaml")
-    return tuple(Benchmark(**{**row, "task": Task(row["task"]), "modality": Modality(row["modality"])}) for row in rows)
+    return tuple(
+        Benchmark(**{**row, "task": shared(row["task"]), "modality": Modality(row["modality"])}) for row in rows
+    )
 
 
 @cache
@@ -102,12 +105,12 @@ def find(name: str, task: Task | None = None) -> Benchmark:
 
 def match(source: str, task: Task) -> Benchmark | None:
     """The benchmark that a corpus's source is, or None."""
-    return next((b for b in registry() if b.task is task and _plain(b.name) == _plain(source)), None)
+    return next((b for b in registry() if b.task == task and _plain(b.name) == _plain(source)), None)
 
 
 def others(benchmark: Benchmark) -> dict[str, tuple[float, str]]:
     """Published F1 in percent on a benchmark and the paper, by guard; where papers repeat a guard, the first counts."""
-    rows = [row for row in published() if row.task is benchmark.task and row.f1.get(benchmark.name) is not None]
+    rows = [row for row in published() if row.task == benchmark.task and row.f1.get(benchmark.name) is not None]
     return {row.guard: (float(row.f1[benchmark.name] or 0), row.paper) for row in reversed(rows)}
 
 
@@ -116,7 +119,7 @@ def _rows(table: dict[str, Any]) -> list[Row]:
     return [
         Row(
             table["paper"],
-            Task(table["task"]),
+            shared(table["task"]),
             guard,
             dict(zip(names, row["f1"], strict=True)),
             {name: row[name] for name in table["averages"]},

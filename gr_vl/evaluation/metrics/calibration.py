@@ -45,7 +45,7 @@ class Calibration:
 def calibration(judged: Sequence[Judged], task: Task) -> Calibration | None:
     """Measure the scores of a task; None without scores, or when all samples are of one class."""
     pairs = [
-        (item.truth[task] is task.positive, item.answer.scores[task])
+        (item.truth[task] in task.positives, item.answer.scores[task])
         for item in judged
         if task in item.truth and task in item.answer.scores
     ]

@@ -1,7 +1,7 @@
 """Everything that is measured on one guard and one corpus.
 
-A task is measured where its label is known: PROMPT everywhere, the others only where there is a response to judge. An
-answer that does not state it counts as the opposite of the truth (`wrong`) or not at all (`drop`): both are computed,
+A task is measured where its label is known: one that needs a response only where there is one to judge. An
+answer that does not state it counts as wrong (`wrong`) or not at all (`drop`): both are computed,
 and it is always counted in a rate of its own. Without a positive sample F1 says nothing: it is None and is left out of
 every average.
 
@@ -29,6 +29,7 @@ from gr_vl.evaluation.metrics.confusion import (
 from gr_vl.evaluation.metrics.judged import Judged, Parser, judge
 from gr_vl.evaluation.metrics.table import Table, cells_of, mean_of
 from gr_vl.schema import Answer, FailureReason, Modality, Sample, Task
+from gr_vl.tasks import ordered
 
 MEAN = "mean"
 """The row of `Evaluation.f1` that averages the tasks."""
@@ -52,6 +53,8 @@ class Evaluation:
 
     tasks: tuple[Task, ...]
     """The tasks that the samples have labels of."""
+    stated: tuple[Task, ...]
+    """The tasks that any answer states, whether or not a label of it is known."""
     overall: Scores
     by_modality: Mapping[Modality, Scores]
     by_source: Mapping[str, Scores]
@@ -94,11 +97,11 @@ class Evaluation:
         return weighted_mean(values, [score.n for score in scores]), plain_mean(values)
 
     def summary(self) -> dict[str, float | None]:
-        """The numbers that programs compare, ratios as fractions; prompt and response are there even when unknown.
+        """The numbers that programs compare, ratios as fractions; tasks that answers state are there even when unknown.
 
         `accuracy` is the mean over the tasks; `unanswered` is there if a sample was not asked about.
         """
-        scores = {task: self.overall.get(task, Confusion()) for task in (Task.PROMPT, Task.RESPONSE, *self.tasks)}
+        scores = {task: self.overall.get(task, Confusion()) for task in ordered((*self.stated, *self.tasks))}
         by_task = {f"{task}_f1": found.f1 for task, found in scores.items()}
         by_task |= {f"{task}_accuracy": found.accuracy for task, found in scores.items()}
         return by_task | {
@@ -115,7 +118,7 @@ def evaluate(
     samples: Iterable[Sample],
     answers: Iterable[Answer],
     *,
-    dialect: str | Parser = "guardreasoner_vl",
+    dialect: str | Parser,
     unparsable: str = "wrong",
     seed: int = 0,
 ) -> Evaluation:
@@ -134,6 +137,7 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
     tokens = [item.answer.tokens for item in judged if not item.answer.failure]
     return Evaluation(
         tasks=table.tasks,
+        stated=ordered(task for item in judged for task in item.said),
         overall=_scores(judged, table.tasks, unparsable),
         by_modality=_grouped(judged, table.tasks, unparsable, lambda item: item.sample.modality),
         by_source=_grouped(judged, table.tasks, unparsable, lambda item: item.sample.source),

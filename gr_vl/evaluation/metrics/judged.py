@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gr_vl import dialects
 from gr_vl.errors import DataError
 from gr_vl.schema import Answer, FailureReason, Label, ParseFailure, Sample, Task, Verdict
+from gr_vl.tasks import ordered
 
 Parser = Callable[[str], Verdict | ParseFailure]
 
@@ -22,7 +23,7 @@ class Judged:
     def truth(self) -> dict[Task, Label]:
         """The labels that are measured: those that are known, and of the response only if there is one."""
         answered = self.sample.response is not None
-        return {task: label for task, label in self.sample.labels.items() if answered or task is Task.PROMPT}
+        return {task: label for task, label in self.sample.labels.items() if answered or not task.needs_response}
 
     @property
     def said(self) -> dict[Task, Label]:
@@ -45,7 +46,7 @@ class Judged:
     def right(self) -> bool:
         """Whether every measured label is stated correctly."""
         said = self.said
-        return all(said.get(task) is label for task, label in self.truth.items())
+        return all(said.get(task) == label for task, label in self.truth.items())
 
     @property
     def well_formed(self) -> bool:
@@ -53,9 +54,7 @@ class Judged:
         return isinstance(self.outcome, Verdict) and self.outcome.well_formed and self.answer.finished
 
 
-def judge(
-    samples: Iterable[Sample], answers: Iterable[Answer], dialect: str | Parser = "guardreasoner_vl"
-) -> list[Judged]:
+def judge(samples: Iterable[Sample], answers: Iterable[Answer], dialect: str | Parser) -> list[Judged]:
     """Pair each sample with its first answer, parsed by a dialect's name or a parser; other answers are ignored.
 
     Raises DataError when samples have no answer.
@@ -76,9 +75,8 @@ def _outcome(answer: Answer, parse: Parser) -> Verdict | ParseFailure:
 
 
 def tasks_of(judged: Iterable[Judged]) -> tuple[Task, ...]:
-    """The tasks that samples have a label to measure of, in the order of `Task`; without those that no verdict ever
-    states, since a guard that was never asked has no score."""
+    """The tasks that samples have a label to measure of; without those that no verdict ever states, since a guard that
+    was never asked has no score."""
     judged = list(judged)
-    stated = {task for item in judged for task in item.said} or set(Task)
-    found = {task for item in judged for task in item.truth} & stated
-    return tuple(task for task in Task if task in found)
+    stated = {task for item in judged for task in item.said}
+    return ordered(task for item in judged for task in item.truth if task in stated or not stated)

@@ -22,8 +22,8 @@ from gr_vl.schema import Label, Sample, Task
 def scores(samples: Sequence[Sample], found: Sequence[Moderation], task: Task) -> str:
     """F1 and AUPRC of one task, in percent."""
     rows = [(s.labels[task], m) for s, m in zip(samples, found, strict=True) if task in m.labels and task in s.labels]
-    truth = [label is Label.HARMFUL for label, _ in rows]
-    said = [moderation.labels[task] is Label.HARMFUL for _, moderation in rows]
+    truth = [label == Label.HARMFUL for label, _ in rows]
+    said = [moderation.labels[task] == Label.HARMFUL for _, moderation in rows]
     area = average_precision_score(truth, [moderation.scores[task] for _, moderation in rows])
     return f"{task} F1 {100 * f1_score(truth, said):5.1f} AUPRC {100 * area:5.1f}"
 

@@ -32,7 +32,7 @@ def best(work: Callable[[], object]) -> float:
 
 def main(preset: str) -> None:
     """Measure and print."""
-    reward = SafetyReward.from_config({"preset": preset})
+    reward = SafetyReward.from_config({"preset": preset}, "guardreasoner_vl")
     step = "The request names a thing, and the rulebook allows it.\n"
     texts = [GOOD.replace("a\n", step * (i % 16)).replace(": harmful", ": unharmful", i % 2) for i in range(ANSWERS)]
     readings = [reward.read(text, LABELS, reasoning_tokens=20 * (i % 16)) for i, text in enumerate(texts)]

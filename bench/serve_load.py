@@ -80,11 +80,10 @@ def bare(model: str, samples: Sequence[Sample], seconds: float) -> str:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from gr_vl import dialects
+    from gr_vl import dialects, specs
     from gr_vl.encoding import Encoder
-    from gr_vl.guard.folder import dialect_of
 
-    encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(dialect_of(Path(model))))
+    encoder = Encoder(AutoProcessor.from_pretrained(model), dialects.get(specs.find(Path(model))))
     net = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
     times: list[float] = []
     with torch.inference_mode(), Clock(time.process_time) as clock:

@@ -71,8 +71,6 @@ class Verdict:
     """Whether the reasoning treats every task, each in a section of its own with something in it, in order."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Whatever else the grammar holds, by name: a category, an intent, a rewritten query, why a level was chosen."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Whatever else the grammar holds, by name: a category, an intent, a rewritten query, why a level was chosen."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class Reading:
         if "failure" in row:
             outcome = ParseFailure(FailureReason(row["failure"]))
         else:
-            outcome = Verdict(_labels(row["said"]), "", *row["form"], row["fields"])
+            well_formed, sectioned = row["form"]
+            outcome = Verdict(_labels(row["said"]), "", well_formed, sectioned, row["fields"])
         return cls(outcome, _labels(row["labels"]), *row["lengths"], blocks=row["blocks"])
 
 

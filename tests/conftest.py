@@ -1,8 +1,9 @@
 """A tiny model, built once a session for all tests that need one."""
 
 import pytest
+from factories import facts_of, write_json
 
-from gr_vl import dialects
+from gr_vl import dialects, specs
 from gr_vl.data import demo
 
 
@@ -28,6 +29,7 @@ def tiny(tmp_path_factory, corpus):
     texts = [part["text"] for message in messages for part in message["content"] if "text" in part]
     folder = tmp_path_factory.mktemp("tiny")
     tiny_model.build([*texts, *map(dialect.target, corpus)], folder, seed=0)
+    write_json(folder / specs.EXPORTED, facts_of("guardreasoner_vl"))
     return folder
 
 

@@ -11,12 +11,18 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from gr_vl import dialects
 from gr_vl.data import io
 from gr_vl.evaluation.answers import write_answers
 from gr_vl.schema import Answer, Label, Sample, Task
 
 HARMFUL, UNHARMFUL = Label.HARMFUL, Label.UNHARMFUL
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def facts_of(dialect: str) -> dict[str, Any]:
+    """What a run.json, a manifest and an exported folder say of guards of that dialect."""
+    return {"guard": dialects.spec(dialect).to_json()}
 
 
 def make_sample(
@@ -76,7 +82,7 @@ def answer_like_a_guard(samples: Iterable[Sample], skill: float, length: int, se
     draw = random.Random(seed)
     answers = []
     for sample in samples:
-        said = {task: label if draw.random() < skill else label.opposite for task, label in sample.labels.items()}
+        said = {task: label if draw.random() < skill else task.other(label) for task, label in sample.labels.items()}
         reasoning = " ".join(["Step: the request shows a sign, and the sign decides."] * draw.randint(1, 4))
         text = make_text(said[Task.PROMPT], said.get(Task.RESPONSE, UNHARMFUL), reasoning)
         broken = draw.random() < 0.2 * (1 - skill)
@@ -124,7 +130,7 @@ def _write_stages(path: Path, n: int) -> None:
     machine = {"cpu": "8 cores", "memory_gb": 32, "gpu": "none"}
     versions = {"python": "3.11.9", "verl": "0.9.1", "torch": "2.11.0", "transformers": "5.9.0", "gr_vl": "0.1.0"}
     run = {"recipe": "guardreasoner_vl", "model": "tiny", "seed": 7, "started": "2026-01-01T00:00:00Z"}
-    write_json(path / "run.json", run | {"versions": versions, "machine": machine})
+    write_json(path / "run.json", run | facts_of("guardreasoner_vl") | {"versions": versions, "machine": machine})
     for index, name in enumerate(("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")):
         stage = {"stage": name, "kind": name.removesuffix("_eco"), "seconds": 10.0 + 20.5 * index, "peak_rss_gb": 1.25}
         stage |= {"config_hash": f"{index:064x}"[::-1], "counts": {"samples": n, "kept_share": 0.5}}

@@ -12,6 +12,7 @@ from gr_vl.data import images
 from gr_vl.data.build import recipe, run
 from gr_vl.data.sources.base import Refused, Source
 from gr_vl.schema import Modality, Task
+from gr_vl.tasks import SHARED
 
 WORDS = [f"word{number}" for number in range(400)]
 
@@ -60,7 +61,7 @@ def make_broken(name, number):
 
 
 def make_source(name, rows, *, benchmark=False):
-    return Source(name, name, "", "", "", tuple(Task), tuple(Modality), lambda folder: iter(rows), benchmark=benchmark)
+    return Source(name, name, "", "", "", SHARED, tuple(Modality), lambda folder: iter(rows), benchmark=benchmark)
 
 
 def build(out, sources, text, *, processes=1, folder=None):

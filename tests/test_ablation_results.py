@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from ablations import finish, write_grid
-from factories import make_answer, make_sample, make_text, write_json
+from factories import facts_of, make_answer, make_sample, make_text, write_json
 from rich.console import Console
 
 from gr_vl import cli
@@ -49,7 +49,7 @@ def filled(tmp_path):
         for cell in cells:
             for stage in cell.stages:
                 finish(stage)
-                write_json(stage.run / "run.json", {"seed": cell.seed, "dialect": "guardreasoner_vl"})
+                write_json(stage.run / "run.json", {"seed": cell.seed} | facts_of("guardreasoner_vl"))
         for cell in cells:
             if cell.name not in skipped:
                 runner.run_cell(cell, Console(file=io.StringIO()))

@@ -54,7 +54,7 @@ def test_differences_need_pairs(values, reference, expected):
 def judged(truth, said):
     samples = [make_sample(str(index), label) for index, label in enumerate(truth)]
     answers = [make_answer(str(index), make_text(label)) for index, label in enumerate(said)]
-    return judge(samples, answers)
+    return judge(samples, answers, "guardreasoner_vl")
 
 
 def test_a_guard_does_not_differ_from_itself():

@@ -30,12 +30,12 @@ def letters(text):
     ],
 )
 def test_tokens_before_the_closing_tag(text, expected):
-    assert reasoning_tokens(Letters(), letters(text)) == expected
+    assert reasoning_tokens(Letters(), letters(text), "</think>") == expected
 
 
 def test_special_tokens_inside_count_and_the_end_token_after_does_not():
-    assert reasoning_tokens(Letters(), [*letters("ab"), 0, *letters("c</think>d"), 0]) == 4
-    assert reasoning_tokens(Letters(), [*letters("abc"), 0]) == 4
+    assert reasoning_tokens(Letters(), [*letters("ab"), 0, *letters("c</think>d"), 0], "</think>") == 4
+    assert reasoning_tokens(Letters(), [*letters("abc"), 0], "</think>") == 4
 
 
 def test_a_tag_of_one_token_in_a_real_tokenizer(encoder, corpus):
@@ -43,11 +43,11 @@ def test_a_tag_of_one_token_in_a_real_tokenizer(encoder, corpus):
     close = tokenizer.convert_tokens_to_ids("</think>")
     for sample in corpus[:20]:
         ids = tokenizer(encoder.dialect.target(sample), add_special_tokens=False)["input_ids"]
-        assert reasoning_tokens(tokenizer, [*ids, tokenizer.eos_token_id]) == ids.index(close) > 5
+        assert reasoning_tokens(tokenizer, [*ids, tokenizer.eos_token_id], "</think>") == ids.index(close) > 5
 
 
 def test_characters_of_several_tokens(encoder):
     tokenizer = encoder.processor.tokenizer
     before = tokenizer("日本語 naïve 🙂", add_special_tokens=False)["input_ids"]
     after = tokenizer("</think>é", add_special_tokens=False)["input_ids"]
-    assert reasoning_tokens(tokenizer, [*before, *after]) == len(before)
+    assert reasoning_tokens(tokenizer, [*before, *after], "</think>") == len(before)

@@ -143,8 +143,8 @@ def test_an_impossible_setting_is_refused_with_key_value_and_fix(name, settings,
 @pytest.mark.parametrize("name", ["rl", "rl_eco"])
 def test_any_recipe_takes_any_preset_as_it_is(name, preset):
     facts = checks.check(with_settings(name, "tiny", {"gr_vl.reward.preset": preset}), files=False)
-    alone = SafetyReward.from_config({"preset": preset, "budget": 96})
-    assert SafetyReward.from_config(facts["reward"]) == alone
+    alone = SafetyReward.from_config({"preset": preset, "budget": 96}, "guardreasoner_vl")
+    assert SafetyReward.from_config(facts["reward"], "guardreasoner_vl") == alone
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ ONE = TERM + "    def __call__(self, answer):\n        return self.size\n"
 def test_a_term_of_a_users_file_reaches_another_process(tmp_path, first):
     (tmp_path / "one.py").write_text(first + ONE)
     spec = {"terms": {"one": {"file": str(tmp_path / "one.py"), "size": 3, "weight": 2}}}
-    (tmp_path / "reward.pickle").write_bytes(pickle.dumps(SafetyReward.from_config(spec)))
+    (tmp_path / "reward.pickle").write_bytes(pickle.dumps(SafetyReward.from_config(spec, "guardreasoner_vl")))
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb'))('', {}, reasoning_tokens=0).total)"
     command = [sys.executable, "-c", code, str(tmp_path / "reward.pickle")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "6.0\n"
@@ -65,7 +65,7 @@ def test_a_users_file_that_is_no_term_is_named(tmp_path, text, message):
     if text is not None:
         (tmp_path / "one.py").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        SafetyReward.from_config({"terms": {"one": {"file": str(tmp_path / "one.py")}}})
+        SafetyReward.from_config({"terms": {"one": {"file": str(tmp_path / "one.py")}}}, "guardreasoner_vl")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_users_file_that_is_no_term_is_named(tmp_path, text, message):
 )
 def test_a_reward_that_cannot_score_is_refused_at_once(spec, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        SafetyReward.from_config(spec)
+        SafetyReward.from_config(spec, "guardreasoner_vl")
     assert str(caught.value).startswith("gr_vl.reward")
     assert "\n" not in str(caught.value)
 

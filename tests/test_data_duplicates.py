@@ -17,7 +17,7 @@ LONG = [WORDS[number] for number in range(60)]
 
 def corpus_of(tmp_path, samples):
     path = tmp_path / "shard.arrow"
-    features.write_shard(features.Job(features.Chunk("s", 0, samples), path))
+    features.write_shard(features.Job(features.Chunk("s", 0, samples, "guardreasoner_vl"), path))
     return features.Corpus([("s", [path])])
 
 

@@ -7,7 +7,7 @@ import mixtures
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import make_model, make_png, make_sample
+from factories import facts_of, make_model, make_png, make_sample
 from typer.testing import CliRunner
 
 from gr_vl.cli import app
@@ -27,8 +27,8 @@ def checked(path, **options):
 
 
 def write_rows(path, *changes):
-    rows = [{**io.to_row(make_sample(f"r{number}")), **change} for number, change in enumerate(changes)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=io.SCHEMA), path)
+    rows = [{**io.to_row(make_sample(f"r{number}"), io.schema()), **change} for number, change in enumerate(changes)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=io.schema()), path)
     return path
 
 
@@ -228,6 +228,6 @@ def test_reasoning_is_read_by_the_dialect_that_is_named(tmp_path, facts, options
     path = tmp_path / "data" / "train.parquet"
     path.parent.mkdir()
     write_rows(path, {})
-    (tmp_path / facts).write_text('{"dialect": "guardreasoner"}')
+    (tmp_path / facts).write_text(json.dumps(facts_of("guardreasoner")))
     result = CliRunner().invoke(app, ["data", "validate", str(path), "--workers", "1", *options])
     assert (result.exit_code, f"reasoning read as {read_as}\n" in result.output) == (0, True)

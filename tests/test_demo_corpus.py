@@ -44,10 +44,10 @@ def test_sizes_and_ids(corpus):
 def test_modalities_and_labels_are_balanced(corpus):
     for samples in corpus.values():
         assert set(Counter(sample.modality for sample in samples).values()) == {len(samples) // 3}
-        assert sum(sample.labels[Task.PROMPT] is Label.HARMFUL for sample in samples) == len(samples) // 2
+        assert sum(sample.labels[Task.PROMPT] == Label.HARMFUL for sample in samples) == len(samples) // 2
         answered = [sample for sample in samples if sample.response is not None]
         assert 0.5 < len(answered) / len(samples) < 0.67
-        assert 0.3 < sum(sample.labels[Task.RESPONSE] is Label.HARMFUL for sample in answered) / len(answered) < 0.6
+        assert 0.3 < sum(sample.labels[Task.RESPONSE] == Label.HARMFUL for sample in answered) / len(answered) < 0.6
 
 
 def test_the_prompt_label_does_not_imply_the_response_label(corpus):
@@ -61,11 +61,11 @@ def test_labels_follow_the_rulebook(corpus):
     for sample in (sample for samples in corpus.values() for sample in samples):
         if sample.modality is Modality.TEXT:
             asks = any(rulebook.forbids(thing) for thing in things_in(sample.prompt))
-            assert (sample.labels[Task.PROMPT] is Label.HARMFUL) == asks
-        if sample.labels[Task.RESPONSE] is Label.HARMFUL:
+            assert (sample.labels[Task.PROMPT] == Label.HARMFUL) == asks
+        if sample.labels[Task.RESPONSE] == Label.HARMFUL:
             assert any(rulebook.forbids(thing) for thing in things_in(sample.response))
         if sample.response is None:
-            assert sample.labels[Task.RESPONSE] is Label.UNHARMFUL
+            assert sample.labels[Task.RESPONSE] == Label.UNHARMFUL
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)

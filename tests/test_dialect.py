@@ -140,7 +140,7 @@ def test_reasoning_is_sectioned_when_it_says_something_on_each_task_in_order(rea
 
 def test_the_last_complete_result_counts():
     flipped = RESULT.replace("Request: harmful", "Request: unharmful")
-    assert GUARD.parse(f"<think>a</think>{flipped}{RESULT}<result>").labels[Task.PROMPT] is H
+    assert GUARD.parse(f"<think>a</think>{flipped}{RESULT}<result>").labels[Task.PROMPT] == H
 
 
 @pytest.mark.parametrize(

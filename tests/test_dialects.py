@@ -17,7 +17,7 @@ from gr_vl.errors import DataError
 from gr_vl.schema import FailureReason, Label, ParseFailure, Sample, Task, Verdict
 from rewards import Reading, SafetyReward, preset_names
 
-H, U, R, C = Label
+H, U, R, C = Label.HARMFUL, Label.UNHARMFUL, Label.REFUSAL, Label.COMPLIANCE
 NAMES = tuple(bad.GOOD)
 HOSTILE = [
     pytest.param(name, kind, text, id=f"{name}: {kind}")

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from factories import facts_of
 
-from gr_vl import dialects
+from gr_vl import dialects, specs
 from gr_vl.errors import DataError
-from gr_vl.guard.folder import FACTS, dialect_of
 from gr_vl.guard.moderation import Exchange, Written, joined, judged, questions
 from gr_vl.schema import FailureReason, Label, Sample, Task
 
@@ -57,7 +57,7 @@ def test_none_of_a_response_that_is_there_is_no_label_of_it(name, text):
     dialect, asked = dialects.get(name), Exchange("a", response="b")
     found = said(dialect, asked, text.format("None"))
     assert (found.flagged, found.failure, found.reasoning) == (True, FailureReason.MISSING_LABEL, "x")
-    assert found.labels == {task: task.positive for task in dialect.tasks}
+    assert found.labels == {task: task.worst for task in dialect.tasks}
     assert set(found.scores.values()) == {1.0}
     assert said(dialect, asked, text.format("unharmful")).failure is None
     without = said(dialect, Exchange("a"), text.format("None"))
@@ -111,16 +111,16 @@ def test_a_policy_without_rules_is_refused():
 )
 def test_a_run_says_the_dialect_of_its_models(tmp_path, name, path):
     (tmp_path / path).mkdir(parents=True)
-    (tmp_path / "run.json").write_text(json.dumps({"dialect": name}))
-    assert dialect_of(tmp_path / path) == name
+    (tmp_path / "run.json").write_text(json.dumps(facts_of(name)))
+    assert specs.find(tmp_path / path) == name
 
 
 def test_a_folder_says_more_than_the_run_around_it(tmp_path):
     folder = tmp_path / "rl" / "model"
     folder.mkdir(parents=True)
-    (tmp_path / "run.json").write_text('{"dialect": "rsafe"}')
-    (folder / FACTS).write_text('{"dialect": "guardreasoner"}')
-    assert dialect_of(folder) == "guardreasoner"
+    (tmp_path / "run.json").write_text(json.dumps(facts_of("rsafe")))
+    (folder / specs.EXPORTED).write_text(json.dumps(facts_of("guardreasoner")))
+    assert specs.find(folder) == "guardreasoner"
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_thinking_guards_of_both_dialects_fail_closed(guards):
         found = guard.moderate("What is it?", response="A sign.")
         assert found.flagged
         assert found.failure is not None
-        assert found.labels == {task: task.positive for task in guard.encoder.dialect.tasks}
+        assert found.labels == {task: task.worst for task in guard.encoder.dialect.tasks}
 
 
 def test_in_company_the_judgement_is_the_same(guards):

@@ -16,7 +16,7 @@ from rewards import SafetyReward, preset_names
 
 GUARD = dialects.get("guardreasoner_vl")
 LABELS = {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL}
-REWARDS = {name: SafetyReward.from_config({"preset": name}) for name in preset_names()}
+REWARDS = {name: SafetyReward.from_config({"preset": name}, "guardreasoner_vl") for name in preset_names()}
 
 
 @pytest.mark.parametrize("kind", NO_VERDICT)

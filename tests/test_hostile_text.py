@@ -105,5 +105,5 @@ def test_the_tags_of_its_own_grammar_stay_single_tokens(encoder):
 
 def test_half_a_character_is_shown_as_such():
     sample = make_sample(prompt="a\ud83d b\0\u202e", response="\udc00", reasoning="\ud800")
-    row = io.to_row(sample)
+    row = io.to_row(sample, io.schema())
     assert (row["prompt"], row["response"], row["reasoning"]) == ("a\ufffd b\0\u202e", "\ufffd", "\ufffd")

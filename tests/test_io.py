@@ -26,9 +26,9 @@ BARE = Sample(id="bare", source="test", prompt="")
 
 
 def table(path, **columns):
-    row = io.to_row(BARE)
+    row = io.to_row(BARE, io.schema())
     rows = [row, {**row, **columns}]
-    pq.write_table(pa.Table.from_pylist(rows, schema=io.SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=io.schema()), path)
     return path
 
 
@@ -66,10 +66,10 @@ def test_a_missing_file_is_named(tmp_path, function):
 
 def test_what_was_read_does_not_stay_in_memory(tmp_path):
     path, kilobytes = tmp_path / "corpus.parquet", 2**10
-    with pq.ParquetWriter(path, io.SCHEMA) as writer:
+    with pq.ParquetWriter(path, io.schema()) as writer:
         for _ in range(60):
-            rows = [io.to_row(replace(BARE, images=(os.urandom(8 * kilobytes),))) for _ in range(io.READ)]
-            writer.write_table(pa.Table.from_pylist(rows, schema=io.SCHEMA))
+            rows = [io.to_row(replace(BARE, images=(os.urandom(8 * kilobytes),)), io.schema()) for _ in range(io.READ)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=io.schema()))
     before = pa.total_allocated_bytes()
     most = max(pa.total_allocated_bytes() for _ in io.iterate(path))
     assert path.stat().st_size > 60_000 * kilobytes

@@ -35,13 +35,13 @@ def prompt_case(truths, said):
     ],
 )
 def test_prompt_f1(truths, said, rule, expected):
-    result = evaluate(*prompt_case(truths, said), unparsable=rule)
+    result = evaluate(*prompt_case(truths, said), dialect="guardreasoner_vl", unparsable=rule)
     assert result.overall[Task.PROMPT].f1 == (None if expected is None else pytest.approx(expected))
 
 
 def test_f1_agrees_with_scikit_learn():
     truths, said = [H, U, H, H, U, U, H, U, H], [H, H, U, H, U, H, H, U, U]
-    result = evaluate(*prompt_case(truths, said))
+    result = evaluate(*prompt_case(truths, said), dialect="guardreasoner_vl")
     assert result.overall[Task.PROMPT].f1 == pytest.approx(f1_score(truths, said, pos_label=H))
 
 
@@ -52,14 +52,14 @@ def test_response_is_measured_only_where_there_is_one_with_a_label():
         make_sample("no label", U, None, response="Some text."),
     ]
     answers = [make_answer(sample.id, make_text(U, U)) for sample in samples]
-    found = evaluate(samples, answers).overall
+    found = evaluate(samples, answers, dialect="guardreasoner_vl").overall
     assert (found[Task.PROMPT], found[Task.RESPONSE]) == (Confusion(tn=3), Confusion(fn=1))
 
 
 def test_samples_without_a_prompt_label_do_not_enter_prompt_f1():
     samples = [make_sample("a", H), make_sample("b", None, U)]
     answers = [make_answer("a", make_text(H)), make_answer("b", make_text(H, U))]
-    found = evaluate(samples, answers).overall
+    found = evaluate(samples, answers, dialect="guardreasoner_vl").overall
     assert (found[Task.PROMPT], found[Task.RESPONSE]) == (Confusion(tp=1), Confusion(tn=1))
 
 
@@ -70,7 +70,7 @@ def test_groups_by_modality_and_source():
         make_sample("c", U, source="y", images=(make_png(),)),
     ]
     answers = [make_answer(id, make_text(label)) for id, label in (("a", H), ("b", U), ("c", H))]
-    result = evaluate(samples, answers)
+    result = evaluate(samples, answers, dialect="guardreasoner_vl")
     assert {group: scores[Task.PROMPT] for group, scores in result.by_modality.items()} == {
         Modality.TEXT: Confusion(tp=1),
         Modality.IMAGE: Confusion(fn=1),
@@ -86,7 +86,7 @@ def test_summary_of_a_case_counted_by_hand():
     answers = [
         make_answer(id, text, tokens) for (id, text), tokens in zip(texts.items(), (10, 20, 30, 40), strict=True)
     ]
-    result = evaluate(samples, answers)
+    result = evaluate(samples, answers, dialect="guardreasoner_vl")
     assert result.summary() == {
         "prompt_f1": pytest.approx(1 / 2),  # a hit, b missed, c counts as an alarm
         "response_f1": pytest.approx(4 / 5),  # a and b hit, c counts as an alarm
@@ -109,45 +109,45 @@ def test_an_answer_that_breaks_the_grammar_or_never_ended_is_not_well_formed():
         make_answer("c", make_text(U), finished=False),
         make_answer("d", "no verdict"),
     ]
-    result = evaluate(samples, answers)
+    result = evaluate(samples, answers, dialect="guardreasoner_vl")
     assert (result.not_well_formed, result.parse_failure_rate) == (0.75, 0.25)
 
 
 def test_missing_answers_are_counted_and_the_first_is_named():
     samples = [make_sample(id, H) for id in ("a", "b", "c")]
     with pytest.raises(DataError, match="2 of 3 samples have no answer, the first is 'b'"):
-        judge(samples, [make_answer("a", make_text(H)), make_answer("b", make_text(H), index=1)])
+        judge(samples, [make_answer("a", make_text(H)), make_answer("b", make_text(H), index=1)], "guardreasoner_vl")
 
 
 def test_an_unknown_rule_lists_the_known_ones():
     with pytest.raises(ConfigError, match="wrong, drop"):
-        evaluate(*prompt_case([H], [H]), unparsable="ignore")
+        evaluate(*prompt_case([H], [H]), dialect="guardreasoner_vl", unparsable="ignore")
 
 
 def test_no_samples_is_an_error():
     with pytest.raises(DataError, match="no sample"):
-        evaluate([], [])
+        evaluate([], [], dialect="guardreasoner_vl")
 
 
 def test_the_interval_holds_the_mean_and_depends_on_the_seed_alone():
     samples = make_corpus(300)
     answers = [make_answer(s.id, make_text(H if i % 4 else U, U if i % 3 else H)) for i, s in enumerate(samples)]
-    result = evaluate(samples, answers, seed=1)
+    result = evaluate(samples, answers, dialect="guardreasoner_vl", seed=1)
     low, high = result.mean_f1_interval
     assert low < result.mean_f1 < high
     assert high - low < 0.2
-    assert evaluate(samples, answers, seed=1).mean_f1_interval == (low, high)
-    assert evaluate(samples, answers, seed=2).mean_f1_interval != (low, high)
+    assert evaluate(samples, answers, dialect="guardreasoner_vl", seed=1).mean_f1_interval == (low, high)
+    assert evaluate(samples, answers, dialect="guardreasoner_vl", seed=2).mean_f1_interval != (low, high)
 
 
 def test_the_interval_of_a_perfect_guard_is_a_point_and_of_nothing_is_none():
-    assert evaluate(*prompt_case([H] * 9, [H] * 9)).mean_f1_interval == (1.0, 1.0)
-    assert evaluate(*prompt_case([U] * 9, [U] * 9)).mean_f1_interval is None
+    assert evaluate(*prompt_case([H] * 9, [H] * 9), dialect="guardreasoner_vl").mean_f1_interval == (1.0, 1.0)
+    assert evaluate(*prompt_case([U] * 9, [U] * 9), dialect="guardreasoner_vl").mean_f1_interval is None
 
 
 def test_the_spread_of_the_bootstrap_is_the_textbook_one():
     # With harmful samples alone, F1 = 2r / (1 + r) of recall r, whose standard error is sqrt(r (1 - r) / n).
-    result = evaluate(*prompt_case([H] * 400, [H] * 200 + [U] * 200))
+    result = evaluate(*prompt_case([H] * 400, [H] * 200 + [U] * 200), dialect="guardreasoner_vl")
     low, high = result.mean_f1_interval
     recall = [0.5 - 1.96 * 0.025, 0.5 + 1.96 * 0.025]
     assert [low, high] == pytest.approx([2 * r / (1 + r) for r in recall], abs=0.01)

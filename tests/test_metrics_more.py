@@ -31,7 +31,7 @@ def judged(truths, said, sources=None):
     sources = sources or ["a"] * len(truths)
     samples = [make_sample(str(i), t, source=s) for i, (t, s) in enumerate(zip(truths, sources, strict=True))]
     texts = ["I cannot say." if label is None else make_text(label) for label in said]
-    return judge(samples, [make_answer(str(i), text) for i, text in enumerate(texts)])
+    return judge(samples, [make_answer(str(i), text) for i, text in enumerate(texts)], "guardreasoner_vl")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_third_task_counts_refusal_as_positive():
 
 def test_a_task_that_the_guard_never_speaks_of_is_not_measured():
     samples = [Sample(id, "x", "Hi?", "No.", labels={Task.PROMPT: U, Task.REFUSAL: Label.REFUSAL}) for id in "ab"]
-    result = evaluate(samples, [make_answer("a", make_text(U)), make_answer("b", "?")])
+    result = evaluate(samples, [make_answer("a", make_text(U)), make_answer("b", "?")], dialect="guardreasoner_vl")
     assert (result.tasks, result.overall) == ((Task.PROMPT,), {Task.PROMPT: Confusion(tn=1, fp=1)})
 
 
@@ -119,7 +119,7 @@ def test_two_guards_are_compared_on_what_both_speak_of():
 
 def test_a_refusal_label_without_a_response_is_not_measured():
     sample = Sample("a", "x", "Hi?", labels={Task.PROMPT: U, Task.REFUSAL: Label.REFUSAL})
-    assert judge([sample], [make_answer("a", make_text(U))])[0].truth == {Task.PROMPT: U}
+    assert judge([sample], [make_answer("a", make_text(U))], "guardreasoner_vl")[0].truth == {Task.PROMPT: U}
 
 
 def test_every_source_has_an_interval_of_its_own_width():
@@ -194,7 +194,7 @@ def test_other_samples_under_the_same_ids_are_not_compared():
 def scored(pairs):
     samples = [make_sample(str(i), H if positive else U) for i, (positive, _) in enumerate(pairs)]
     answers = [Answer(str(i), 0, make_text(H), 5, 3, True, scores={"prompt": s}) for i, (_, s) in enumerate(pairs)]
-    return judge(samples, answers)
+    return judge(samples, answers, "guardreasoner_vl")
 
 
 def test_calibration_of_a_case_counted_by_hand():
@@ -226,5 +226,5 @@ def test_a_score_of_one_falls_into_the_last_bin():
 def test_latency_is_measured_where_answers_were_timed():
     samples = [make_sample(str(i), U) for i in range(3)]
     answers = [Answer(str(i), 0, make_text(U), 5, 3, True, seconds=s) for i, s in enumerate((1.0, 2.0, None))]
-    assert evaluate(samples, answers).latency == {"p50": 1.5, "p99": pytest.approx(1.99)}
-    assert evaluate(samples[:1], [make_answer("0", make_text(U))]).latency is None
+    assert evaluate(samples, answers, dialect="guardreasoner_vl").latency == {"p50": 1.5, "p99": pytest.approx(1.99)}
+    assert evaluate(samples[:1], [make_answer("0", make_text(U))], dialect="guardreasoner_vl").latency is None

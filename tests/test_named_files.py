@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from factories import make_png, make_run
 
-from gr_vl import cli, jobs
+from gr_vl import cli, dialects, jobs
 from gr_vl.data import images, io
 from gr_vl.errors import ConfigError, DataError, GuardError
 from gr_vl.evaluation import predictions
@@ -47,7 +47,7 @@ def test_predictions_come_from_a_pipe():
 
 def test_rollouts_come_from_a_pipe():
     with piped(line(ROLLOUT) * 3) as path:
-        assert len(rollouts.read([rollouts.Path(path)]).answers) == 3
+        assert len(rollouts.read([rollouts.Path(path)], dialects.get("guardreasoner_vl")).answers) == 3
 
 
 def test_the_input_of_moderate_may_be_a_pipe():

@@ -25,7 +25,7 @@ def answered(folder, samples, wrong):
     told = []
     for sample in samples:
         labels = {**GUARD.expected(sample)}
-        other = {**labels, Task.PROMPT: labels[Task.PROMPT].opposite} if sample.source in wrong else labels
+        other = {**labels, Task.PROMPT: Task.PROMPT.other(labels[Task.PROMPT])} if sample.source in wrong else labels
         told += [make_answer(sample.id, GUARD.answer(said, "a"), index=i) for i, said in enumerate((labels, other))]
     write_answers(folder / "answers.jsonl", told)
 

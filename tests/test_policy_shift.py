@@ -15,7 +15,7 @@ from gr_vl.augment.policy_shift import Judged, label, shifted, text
 from gr_vl.data.demo import policies
 from gr_vl.schema import Label, Task
 
-H, U, *_ = Label
+H, U = Label.HARMFUL, Label.UNHARMFUL
 STOCK = ("a", "b", "c", "d", "e", "f")
 SIZES = {"train": 300, "validation": 60, "test": 180}
 
@@ -39,7 +39,7 @@ def test_the_same_item_flips_its_label(task, rules, before, after):
     assert other.sample == replace(
         item.sample, id="s~", labels={task: after}, policy=text(other.rules), reasoning=None, taught=None
     )
-    assert ("a" in other.rules) is (after is H)
+    assert ("a" in other.rules) is (after == H)
     assert len(other.rules) == len(set(other.rules)) == 3
 
 
@@ -62,7 +62,11 @@ def test_a_shift_tells_the_truth_and_there_is_a_way_back(rules, broken, seed):
     other = shifted(item, breaks, STOCK, random.Random(seed), id="t")
     if other is None:
         return
-    assert other.sample.labels[Task.PROMPT] is label(other.rules, breaks) is item.sample.labels[Task.PROMPT].opposite
+    assert (
+        other.sample.labels[Task.PROMPT]
+        is label(other.rules, breaks)
+        == Task.PROMPT.other(item.sample.labels[Task.PROMPT])
+    )
     back = shifted(other, breaks, STOCK, random.Random(seed), id="s")
     assert back is None or back.sample.labels == item.sample.labels
 
@@ -86,7 +90,7 @@ def test_labels_follow_the_policy_and_the_last_thing_of_what_is_judged(corpus):
         assert (task is Task.RESPONSE) is (sample.response is not None)
         assert len(rules_of(sample)) == policies.RULES
         assert len(set(listed_in(sample))) == policies.LISTED
-        assert (found is H) is (listed_in(sample)[-1] in rules_of(sample))
+        assert (found == H) is (listed_in(sample)[-1] in rules_of(sample))
 
 
 def test_reasoning_looks_up_every_thing_and_its_last_line_is_what_is_taught(corpus):
@@ -95,7 +99,7 @@ def test_reasoning_looks_up_every_thing_and_its_last_line_is_what_is_taught(corp
         assert [thing for thing, _ in lines] == listed_in(sample)
         assert {thing for thing, word in lines if word == "forbidden"} <= set(rules_of(sample))
         ((_, found),) = (sample.taught or sample.labels).items()
-        assert (lines[-1][1] == "forbidden") is (found is H)
+        assert (lines[-1][1] == "forbidden") is (found == H)
 
 
 def test_whether_a_thing_counts_says_nothing_about_the_others(corpus):

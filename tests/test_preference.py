@@ -20,7 +20,7 @@ from gr_vl.schema import Label, ParseFailure, Task
 
 GUARD = dialects.get("guardreasoner")
 REAL = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "xstest"
-H, U, R, C = Label
+H, U, R, C = Label.HARMFUL, Label.UNHARMFUL, Label.REFUSAL, Label.COMPLIANCE
 TRUTH = {Task.PROMPT: H, Task.RESPONSE: U, Task.REFUSAL: R}
 SAMPLE = replace(make_sample("s", response_label=U), labels=TRUTH)
 
@@ -64,7 +64,7 @@ def test_the_first_task_with_right_and_wrong_answers_gives_the_pair(codes, task,
     assert (pair.task, (pair.correct, pair.incorrect)) == (task, counts)
     good, bad = map(GUARD.parse, (pair.chosen, pair.rejected))
     assert good.labels[task] is TRUTH[task]
-    assert isinstance(bad, ParseFailure) or bad.labels[task] is TRUTH[task].opposite
+    assert isinstance(bad, ParseFailure) or bad.labels[task] == task.other(TRUTH[task])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from factories import make_png, make_sample
 from source_rows import CHAT
 
+from gr_vl import dialects
 from gr_vl.data import io, sources, tables
 from gr_vl.data.build import manifest
 from gr_vl.data.build.recipe import Draw, Ingredient
@@ -25,15 +26,16 @@ from gr_vl.teacher import process
 from gr_vl.teacher.settings import Settings
 from gr_vl.workbench import rollouts
 
+DIALECT = dialects.get("guardreasoner_vl")
 ROWS = [make_sample(f"{number}", images=(make_png(number),)) for number in range(3)]
 IMAGE = {"bytes": make_png(), "path": None}
-TEXT, BYTES, IMAGES = pa.string(), pa.binary(), io.SCHEMA.field("images").type
+TEXT, BYTES, IMAGES = pa.string(), pa.binary(), io.IMAGES
 WEIRD = pa.struct([("bytes", BYTES), ("path", pa.null()), ("taken", pa.timestamp("ns", "Mars/Olympus"))])
 
 
 def corpus(path, name, values, kind):
     """Three good rows, but for one column."""
-    table = pa.Table.from_pylist([io.to_row(sample) for sample in ROWS], schema=io.SCHEMA)
+    table = pa.Table.from_pylist([io.to_row(sample, io.schema()) for sample in ROWS], schema=io.schema())
     column = values if isinstance(values, pa.Array) else pa.array(values, kind)
     pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), path)
     return path
@@ -114,7 +116,9 @@ def test_what_has_none_is_refused_with_its_row_before_anything_is_asked_or_writt
     path = corpus(tmp_path / "c.parquet", name, values, kind)
     monkeypatch.setenv("KEY", "none")
     endpoint = Endpoint("http://127.0.0.1:9/v1", "m", "llama_guard_vision", str(path), api_key_env="KEY")
-    settings = Settings(path, tmp_path / "taught.parquet", "m", base_url="http://127.0.0.1:9/v1")
+    settings = Settings(
+        path, tmp_path / "taught.parquet", "m", base_url="http://127.0.0.1:9/v1", dialect="guardreasoner_vl"
+    )
     for way in (
         lambda: io.read(path),
         lambda: run(endpoint, tmp_path / "out"),
@@ -183,6 +187,7 @@ import sys
 from pathlib import Path
 sys.modules["pandas"] = None
 from gr_vl.data import sources
+
 for folder in map(Path, sys.argv[1:]):
     print([type(item).__name__ for item in sources.get("openai_messages").read(folder)])
     for item in sources.get("openai_messages").read(folder):
@@ -286,7 +291,7 @@ def test_lines_are_read_alike_whatever_saved_them(encoding, tmp_path):
     for item in (judged := predictions.read(path, "guardreasoner")):
         assert (item.sample.prompt, item.sample.labels) == (f"Hi{sign}?", {Task.RESPONSE: Label.HARMFUL})
     path.write_bytes(lines(ROLLOUT, encoding))
-    found = [(answer.text, answer.place.rpartition(":")[2]) for answer in rollouts.read([path]).answers]
+    found = [(answer.text, answer.place.rpartition(":")[2]) for answer in rollouts.read([path], DIALECT).answers]
     assert (len(judged), found) == (2, [(f"h{sign}", "1"), (f"h{sign}", "3")])
     path = tmp_path / "x.jsonl"
     path.write_bytes(lines({"a": "\u00e9"}, encoding))
@@ -304,7 +309,7 @@ def test_hidden_rollouts_of_a_folder_are_passed_over(tmp_path):
     (tmp_path / "1.jsonl").write_bytes(lines(ROLLOUT, "utf-8"))
     (tmp_path / "._1.jsonl").write_bytes(b"\0\5\26\7")
     (tmp_path / "2.jsonl.gz").write_bytes(lines(ROLLOUT, "gzip"))
-    read = rollouts.read([tmp_path])
+    read = rollouts.read([tmp_path], DIALECT)
     assert (len(read.answers), read.unreadable) == (4, [])
 
 

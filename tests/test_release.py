@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from factories import make_png, make_sample
+from factories import facts_of, make_png, make_sample
 from hostile import USER_TEXTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from gr_vl import specs  # noqa: E402
 from gr_vl.errors import ConfigError, DataError, StageError  # noqa: E402
-from gr_vl.guard.folder import dialect_of  # noqa: E402
 from gr_vl.model_files import stored_dtype  # noqa: E402
 from gr_vl.release.probes import prompt_ids  # noqa: E402
 from gr_vl.release.source import Source  # noqa: E402
@@ -63,7 +63,7 @@ def test_the_stages_of_gr_vl_read_it_like_any_other_folder(encoder, processor, c
 
     own = Encoder(processor, encoder.dialect)
     assert [own.prompt(sample).ids for sample in corpus[:6]] == [encoder.prompt(sample).ids for sample in corpus[:6]]
-    assert dialect_of(released) == "guardreasoner_vl"
+    assert specs.find(released) == "guardreasoner_vl"
 
 
 def test_parts_in_any_order_are_pictures_then_text(processor, encoder):
@@ -132,7 +132,7 @@ def test_a_run_gives_its_model_its_dialect_and_its_test_split(tmp_path, tiny):
     folder = tmp_path / "run" / "rl" / "model"
     folder.parent.mkdir(parents=True)
     folder.symlink_to(tiny)
-    (tmp_path / "run" / "run.json").write_text('{"dialect": "guardreasoner_vl"}')
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts_of("guardreasoner_vl")))
     found = Source.find(tmp_path / "run", "rl", None)
     assert (found.model, found.dialect) == (folder, "guardreasoner_vl")
     assert replace(found, run=tmp_path / "run").corpus is None

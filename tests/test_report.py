@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from factories import HOSTILE, make_answer, make_png, make_run, make_text, write_json
+from factories import HOSTILE, facts_of, make_answer, make_png, make_run, make_text, write_json
 from markupsafe import escape
 from PIL import Image
 
@@ -46,9 +46,11 @@ def test_the_numbers_shown_are_the_metrics(whole, page):
     samples = corpora.read(whole / "data" / "test.parquet")
     rows = {row[0][0]: row for row in cells(page)[1:]}
     assert list(rows) == ["Base", "SFT", "RL", "RL-Eco"]
-    sft = evaluate(samples, read_answers(whole / "eval" / "sft" / "test.jsonl"), seed=7)
+    sft = evaluate(samples, read_answers(whole / "eval" / "sft" / "test.jsonl"), dialect="guardreasoner_vl", seed=7)
     for name, folder in (("SFT", "sft"), ("RL-Eco", "rl_eco")):
-        result = evaluate(samples, read_answers(whole / "eval" / folder / "test.jsonl"), seed=7)
+        result = evaluate(
+            samples, read_answers(whole / "eval" / folder / "test.jsonl"), dialect="guardreasoner_vl", seed=7
+        )
         assert rows[name][1] == [percent(result.overall[Task.PROMPT].f1)]
         assert rows[name][2] == [percent(result.overall[Task.RESPONSE].f1)]
         low, high = result.mean_f1_interval
@@ -147,7 +149,7 @@ def test_the_summary_is_the_contract(whole):
 def test_a_run_of_another_recipe_is_whole_with_the_stages_of_that_recipe(run):
     for name in ("concat", "rl", "rl_eco", "eval/rl", "eval/rl_eco"):
         shutil.rmtree(run / name)
-    write_json(run / "run.json", {"recipe": "guardreasoner", "dialect": "guardreasoner_vl"})
+    write_json(run / "run.json", {"recipe": "guardreasoner"} | facts_of("guardreasoner_vl"))
     shutil.copytree(run / "eval" / "sft", run / "eval" / "dpo")
     for name in ("subset", "pairs", "dpo"):
         write_json(run / name / "stage.json", {"stage": name, "seconds": 1})

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from endpoint import Say, serving
-from factories import make_answer, make_run
+from factories import facts_of, make_answer, make_run
 from typer.testing import CliRunner
 
 from gr_vl import dialects
@@ -129,7 +129,7 @@ def test_a_source_without_a_positive_is_shown_by_its_false_alarms_and_refusals_a
     io.write(tmp_path / "data" / "test.parquet", samples)
     answers = [make_answer(s.id, dialect.answer(labels, "a")) for s, labels in zip(samples, said, strict=True)]
     write_answers(tmp_path / "eval" / "sft" / "test.jsonl", answers)
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": "guardreasoner", "dialect": "guardreasoner"}))
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "guardreasoner"} | facts_of("guardreasoner")))
     page = write_report(tmp_path).read_text(encoding="utf-8")
     rows = section(page, "details")
     header = next(row for row in rows if row[0] == "Guard")

@@ -14,7 +14,7 @@ def right(tokens):
 
 
 def test_an_answer_is_compared_with_the_answers_to_its_own_prompt_wherever_they_lie():
-    reward = SafetyReward.from_config({"terms": {"short": {"size": 0.2}}})
+    reward = SafetyReward.from_config({"terms": {"short": {"size": 0.2}}}, "guardreasoner_vl")
     step = [right(10), right(100), right(50), right(300), right(30), right(200)]
     # a: 10, 50, 30 tokens; b: 100, 300, 200.
     totals = [got.total for got in score_step(reward, step, ["a", "b", "a", "b", "a", "b"])]
@@ -22,7 +22,7 @@ def test_an_answer_is_compared_with_the_answers_to_its_own_prompt_wherever_they_
 
 
 def test_a_reward_without_group_terms_scores_a_step_as_it_scores_answers():
-    reward = SafetyReward.from_config({"preset": "token_price", "budget": 100})
+    reward = SafetyReward.from_config({"preset": "token_price", "budget": 100}, "guardreasoner_vl")
     step = [right(tokens) for tokens in (10, 40, 70)]
     assert score_step(reward, step, ["a", "b", "a"]) == [reward.score(reading) for reading in step]
 

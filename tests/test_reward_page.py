@@ -57,7 +57,9 @@ LABELS = {Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.UNHARMFUL}
 
 def test_a_term_of_ones_own_is_one_file_and_one_line(followed):
     _, lines = block("yaml")
-    reward = SafetyReward.from_config(OmegaConf.to_container(OmegaConf.create(lines))["gr_vl"]["reward"])
+    reward = SafetyReward.from_config(
+        OmegaConf.to_container(OmegaConf.create(lines))["gr_vl"]["reward"], "guardreasoner_vl"
+    )
     # Half right, less the page's price for one false alarm.
     assert reward(OVER_FLAGGED, LABELS, reasoning_tokens=9).terms == {"accuracy": 0.5, "over_flagging": -0.25}
     assert reward(ANSWERS["right"], LABELS, reasoning_tokens=9).total == 1
@@ -66,7 +68,7 @@ def test_a_term_of_ones_own_is_one_file_and_one_line(followed):
 def test_the_pages_override_selects_it_in_a_recipe(followed):
     (override,) = re.findall(r"'(\+gr_vl\.reward\.terms\.over_flagging=.*?)'", PAGE)
     stage = compose.stage("guardreasoner_vl", "rl", ["model=tiny", override])
-    reward = SafetyReward.from_config(compose.plain(stage.config.gr_vl)["reward"])
+    reward = SafetyReward.from_config(compose.plain(stage.config.gr_vl)["reward"], "guardreasoner_vl")
     assert reward(OVER_FLAGGED, LABELS, reasoning_tokens=9).total == 0.25
 
 

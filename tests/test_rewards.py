@@ -70,7 +70,7 @@ ECO_OF_CODE = [ZERO, (-32, -18.874368, -18.874368), (-64, -37.748736, -37.748736
 
 
 def build(name, **spec):
-    return SafetyReward.from_config({"preset": name, "budget": BUDGET, **spec})
+    return SafetyReward.from_config({"preset": name, "budget": BUDGET, **spec}, "guardreasoner_vl")
 
 
 def readings(reward, length):
@@ -169,7 +169,7 @@ def test_without_reasoning_the_floor_keeps_the_paper_finite():
     ],
 )
 def test_short_answers_gain_among_right_ones_only(tokens, bonus):
-    reward = SafetyReward.from_config({"terms": {"short": {"size": 0.2}}})
+    reward = SafetyReward.from_config({"terms": {"short": {"size": 0.2}}}, "guardreasoner_vl")
     texts = 3 * [ANSWERS["right"]] + [ANSWERS["wrong"]]
     group = [reward.read(text, LABELS, reasoning_tokens=count) for text, count in zip(texts, tokens, strict=True)]
     assert [got.total for got in reward.score_group(group)] == pytest.approx(bonus)

@@ -16,10 +16,10 @@ from gr_vl.schema import Label, Task, Verdict
 from gr_vl.stages import data
 from rewards import Reading, SafetyReward
 
-H, U, R, C = Label
+H, U, R, C = Label.HARMFUL, Label.UNHARMFUL, Label.REFUSAL, Label.COMPLIANCE
 KNOWN = {Task.PROMPT: H, Task.RESPONSE: U, Task.REFUSAL: R}
 SAID = {Task.PROMPT: H, Task.RESPONSE: H, Task.REFUSAL: R}
-REWARD = SafetyReward.from_config({"preset": "accuracy"})
+REWARD = SafetyReward.from_config({"preset": "accuracy"}, "guardreasoner")
 
 
 @pytest.mark.parametrize("label", Label)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from endpoint import MODEL, Say, good, serving, text_of
-from factories import HARMFUL, UNHARMFUL, make_png, make_sample
+from factories import HARMFUL, UNHARMFUL, facts_of, make_png, make_sample
 
 pytest.importorskip("openai")
 
@@ -53,7 +53,9 @@ def ask(folder, samples, server, **fields):
     source = folder / "in.parquet"
     if samples is not None:
         io.write(source, samples)
-    settings = Settings(source, folder / "out.parquet", MODEL, server.url, **({"backoff": 0.01} | fields))
+    settings = Settings(
+        source, folder / "out.parquet", MODEL, server.url, "guardreasoner_vl", **({"backoff": 0.01} | fields)
+    )
     told = []
 
     async def go():
@@ -470,7 +472,7 @@ def test_when_the_command_dies_the_worker_journals_what_is_in_flight_and_sends_n
         return replace(good(request), delay=0.3)
 
     with serving(answer) as server:
-        settings = Settings(source, tmp_path / "out.parquet", MODEL, server.url, concurrency=2)
+        settings = Settings(source, tmp_path / "out.parquet", MODEL, server.url, "guardreasoner_vl", concurrency=2)
         command = [sys.executable, "-m", "gr_vl.teacher.worker"]
         worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         worker.stdin.write(json.dumps(settings.to_json()).encode() + b"\n")
@@ -491,7 +493,7 @@ def test_the_teacher_writes_for_the_dialect_of_the_run_or_of_the_option(tmp_path
 
     from gr_vl.cli import app
 
-    (tmp_path / "run.json").write_text(json.dumps({"dialect": named}))
+    (tmp_path / "run.json").write_text(json.dumps(facts_of(named)))
     io.write(tmp_path / "in.parquet", unlabelled(1))
     with serving(lambda *_: Say("Task 1, 2 and 3")) as server:
         paths = [str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet")]

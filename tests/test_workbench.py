@@ -5,11 +5,13 @@ import sys
 
 import numpy as np
 import pytest
-from factories import make_text
+from factories import facts_of, make_text
 
-from gr_vl import cli
+from gr_vl import cli, dialects
 from gr_vl.schema import Label
 from gr_vl.workbench import replay, rollouts
+
+DIALECT = dialects.get("guardreasoner_vl")
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
 
@@ -92,7 +94,7 @@ def test_lines_that_cannot_be_read_are_counted_with_their_reason(gr_vl, saved):
         '{"output": 3}',
     ]
     saved.write_text(saved.read_text() + "\n".join([*torn, json.dumps(row(H, U, -1))]) + "\n")
-    read = rollouts.read([saved])
+    read = rollouts.read([saved], DIALECT)
     assert [len(group) for group in read.groups] == [3, 2]
     assert [problem.split(":")[1] for problem in read.unreadable] == ["6", "7", "9", "10", "11"]
     code, out, _ = gr_vl("reward", "replay", saved, "--reward", "paper")
@@ -111,12 +113,12 @@ def test_parse_failures_are_counted_by_reason(gr_vl, saved):
 
 def test_rows_of_verl_alone_are_grouped_and_their_lengths_estimated():
     old = {key: value for key, value in ROWS[0].items() if "tokens" not in key and key != "finished"}
-    got = rollouts.parse(json.dumps(old), "a:1")
+    got = rollouts.parse(json.dumps(old), "a:1", DIALECT)
     # < think >, 16 signs and words of two sections, and then 19 of tags and result.
     assert got.estimated
     assert got.lengths == {"reasoning_tokens": 3 + 16, "output_tokens": 3 + 16 + 4 + 3 + 2 + 6 + 4, "finished": True}
-    again = rollouts.parse(json.dumps({**old, "uid": "p_9_0"}), "a:2")
-    other = rollouts.parse(json.dumps({**old, "step": 2}), "a:3")
+    again = rollouts.parse(json.dumps({**old, "uid": "p_9_0"}), "a:2", DIALECT)
+    other = rollouts.parse(json.dumps({**old, "step": 2}), "a:3", DIALECT)
     assert got.group == again.group != other.group
 
 
@@ -210,7 +212,7 @@ def boxed(tmp_path):
     path.parent.mkdir(parents=True)
     wrong = BOXED | {"output": r"<think>a</think>\boxed{safe}"}
     path.write_text("".join(json.dumps(one | {"uid": f"p_{i}_0"}) + "\n" for i, one in enumerate((BOXED, wrong))))
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"recipe": "mine", "dialect": "rsafe"}))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"recipe": "mine"} | facts_of("rsafe")))
     return path
 
 
@@ -230,7 +232,7 @@ def test_a_grammar_can_be_named_where_no_run_is(gr_vl, tmp_path):
     found = json.loads(gr_vl("reward", "explain", record, "--reward", "rsafe", "--dialect", "rsafe", "--json")[1])
     assert (found["dialect"], found["total"]) == ("rsafe", 1.0)
     # The option rules over the run.
-    (tmp_path / "run.json").write_text('{"dialect": "guardreasoner_vl"}')
+    (tmp_path / "run.json").write_text(json.dumps(facts_of("guardreasoner_vl")))
     (tmp_path / "a.jsonl").write_text(record)
     out = gr_vl("reward", "replay", tmp_path / "a.jsonl", "--reward", "rsafe", "--dialect", "rsafe", "--json")[1]
     assert json.loads(out)["rewards"]["rsafe"]["mean"] == 1.0
@@ -246,7 +248,7 @@ def test_runs_of_two_grammars_are_not_replayed_as_one(gr_vl, boxed, tmp_path):
     other = tmp_path / "other" / "1.jsonl"
     other.parent.mkdir()
     other.write_text(json.dumps(ROWS[0]))
-    (other.parent / "run.json").write_text('{"dialect": "guardreasoner_vl"}')
+    (other.parent / "run.json").write_text(json.dumps(facts_of("guardreasoner_vl")))
     code, _, error = gr_vl("reward", "replay", boxed, other, "--reward", "rsafe")
     assert code == 2
     assert "these runs differ in it" in error

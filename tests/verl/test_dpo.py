@@ -24,7 +24,7 @@ STEPS = 4
 
 def pair_of(sample, index):
     label = sample.labels[Task.PROMPT]
-    wrong = replace(sample, taught={**(sample.taught or {}), Task.PROMPT: label.opposite})
+    wrong = replace(sample, taught={**(sample.taught or {}), Task.PROMPT: Task.PROMPT.other(label)})
     right = replace(sample, taught={**(sample.taught or {}), Task.PROMPT: label})
     # Of four answers one to three are right.
     return preference.Preference(

@@ -108,10 +108,10 @@ def test_pairs_carry_the_or_of_their_labels_all_the_way_into_the_reward(paired):
     for sample, row in pairs:
         parts = [hard[name] for name in sample.id.split("#")[0].split("+")]
         truth = row["reward_model"]["ground_truth"]
-        harmful = any(part.labels[Task.PROMPT] is Label.HARMFUL for part in parts)
+        harmful = any(part.labels[Task.PROMPT] == Label.HARMFUL for part in parts)
         assert truth["prompt"] == sample.labels[Task.PROMPT] == ("harmful" if harmful else "unharmful")
         # Nothing to judge counts as unharmful in the dialect.
-        harmful = any(part.response is not None and part.labels[Task.RESPONSE] is Label.HARMFUL for part in parts)
+        harmful = any(part.response is not None and part.labels[Task.RESPONSE] == Label.HARMFUL for part in parts)
         assert truth["response"] == ("harmful" if harmful else "unharmful")
         seen.add(tuple(truth.values()))
     assert len(seen) > 1

@@ -69,7 +69,10 @@ def rows(name: str, first: int, number: int) -> Iterator[Placeholder]:
 
 def make(folder: Path, total: int) -> None:
     """Every source, a benchmark whose first half is a source's first rows, and the recipe that mixes them."""
-    first, recipe = 0, ["seed: 1", "splits: {train: 0.98, validation: 0.01, test: 0.01}", "parts:"]
+    first, recipe = (
+        0,
+        ["seed: 1", "dialect: guardreasoner_vl", "splits: {train: 0.98, validation: 0.01, test: 0.01}", "parts:"],
+    )
     for part, sources in PARTS.items():
         recipe += [f"  {part}:", "    sources:"]
         for name, number in sources.items():

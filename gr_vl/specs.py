@@ -42,9 +42,14 @@ def stated(file: Path) -> GuardSpec | None:
 
 
 def find(path: Path, given: str | None = None) -> str:
-    """The dialect that is given, or else that of the guard that a path is of. ConfigError when nothing names one."""
+    """The dialect that is given, or else that of the guard that a path is of.
+
+    Raises ConfigError when nothing names one, DataError when there is no such path.
+    """
     if given is not None:
         return given
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; correct the path")
     spec = above(path)
     return needed(None if spec is None else spec.dialect, path)
 

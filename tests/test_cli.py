@@ -15,7 +15,7 @@ from gr_vl.data import io
 
 RECIPE = "guardreasoner_vl"
 TINY = (RECIPE, "model=tiny")
-REASON = ("data", "reason", "nowhere.parquet", "out.parquet", "--model", "a-teacher")
+REASON = ("data", "reason", "nowhere.parquet", "out.parquet", "--model", "a-teacher", "--dialect", "rsafe")
 MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
 
 
@@ -102,6 +102,7 @@ def run(tmp_path_factory):
         pytest.param(("ablate", "clap"), ["GRID='clap'", "clip, length, paper"], id="ablate: no such grid"),
         pytest.param((*REASON, "--yes"), ["OPENAI_API_KEY", "export"], id="reason: no key"),
         pytest.param((*REASON, "--estimate"), ["nowhere.parquet", "no such file"], id="reason: no corpus"),
+        pytest.param(REASON[:6], ["nowhere.parquet", "no such file"], id="reason: no corpus to name a dialect"),
         pytest.param((*REASON, "--attempts", "0"), ["--attempts 0", "above 0"], id="reason: no attempt"),
         pytest.param((*REASON, "--price-in", "2"), ["--price-out", "both"], id="reason: half of a price"),
         pytest.param((*REASON, "--budget-usd", "2"), ["--budget-usd 2", "--price-in"], id="reason: no price"),

@@ -54,8 +54,8 @@ def test_labels(task, first, second, joint):
 def test_the_only_response_decides_alone(label, silent_label, swap, text_mode):
     pair = [sample("a", response_label=label), sample("b", response_label=silent_label, response=None)]
     joint = concatenate(*(pair[::-1] if swap else pair), text_mode=text_mode)
-    assert joint.labels.get(Task.RESPONSE) is label
-    assert dialects.get("guardreasoner_vl").expected(joint).get(Task.RESPONSE) is label
+    assert joint.labels.get(Task.RESPONSE) == label
+    assert dialects.get("guardreasoner_vl").expected(joint).get(Task.RESPONSE) == label
 
 
 labels = st.sampled_from([H, U, None])

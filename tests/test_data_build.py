@@ -22,7 +22,7 @@ from gr_vl.data.build.recipe import Draw
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import Label, Task
 
-ONE = "{seed: 1, splits: {train: 1.0}, max_bad_share: 0.5, parts: {all: {sources: {s: s}}}}"
+ONE = "{seed: 1, dialect: guardreasoner_vl, splits: {train: 1.0}, max_bad_share: 0.5, parts: {all: {sources: {s: s}}}}"
 
 
 def manifest(out):
@@ -152,7 +152,7 @@ def test_what_a_benchmark_asks_is_found_and_left_out(tmp_path, clean_rows):
         dataclasses.replace(both, id="b2", response="Another."),
         make_sample("b3", prompt="nothing of this stands in the training rows"),
     ]
-    recipe = "{seed: 1, splits: {train: 1.0}, parts: {all: {sources: {s: s}}}, benchmarks: {b: b}}"
+    recipe = ONE.replace("}}}}", "}}}, benchmarks: {b: b}}")
     given = [mixtures.make_source("s", clean_rows), mixtures.make_source("b", benchmark, benchmark=True)]
     mixtures.build(tmp_path / "out", given, recipe)
     assert io.read(tmp_path / "out/train.parquet") == clean_rows[3:]
@@ -169,7 +169,7 @@ def test_what_a_benchmark_asks_is_found_and_left_out(tmp_path, clean_rows):
 
 def test_draws_take_what_they_say(tmp_path):
     rows = mixtures.make_rows("s", 60)
-    recipe = """{seed: 1, splits: {train: 1.0}, parts: {
+    recipe = """{seed: 1, dialect: guardreasoner_vl, splits: {train: 1.0}, parts: {
       one: {draw: 12, sources: {s: {folder: s, draw: {text: 10, image/prompt/harmful: all}}}},
       two: {draw: 99, sources: {t: {folder: t, draw: 0.0}, u: u}}}}"""
     others = [mixtures.make_source(name, mixtures.make_rows(name, 60)) for name in "tu"]
@@ -270,9 +270,12 @@ def taught(id, reasoning):
 def test_reasoning_is_examined_under_the_dialect_of_the_mixture(tmp_path, reasoning, dialect, kept):
     row = taught("a", reasoning)
     good = taught("b", "b")
-    mixture = ONE.replace("seed: 1", f"seed: 1, dialect: {dialect}")
+    mixture = ONE.replace("guardreasoner_vl", dialect)
     mixtures.build(tmp_path / "out", [mixtures.make_source("s", [row, good])], mixture)
-    assert (manifest(tmp_path / "out")["dialect"], len(io.read(tmp_path / "out/train.parquet"))) == (dialect, 1 + kept)
+    assert (manifest(tmp_path / "out")["guard"]["dialect"], len(io.read(tmp_path / "out/train.parquet"))) == (
+        dialect,
+        1 + kept,
+    )
     found = lines(tmp_path / "out/quarantine.jsonl")
     assert [bad["reason"] for bad in found] == ([] if kept else ["reasoning breaks the answer's grammar"])
 
@@ -281,6 +284,6 @@ def test_another_dialect_examines_every_row_again(tmp_path):
     row = taught("a", "a\nAnswers:\nb")
     for dialect, number in (("guardreasoner_vl", 2), ("guardreasoner", 1), ("guardreasoner_vl", 2)):
         good = taught("b", "b")
-        mixture = ONE.replace("seed: 1", f"seed: 1, dialect: {dialect}")
+        mixture = ONE.replace("guardreasoner_vl", dialect)
         mixtures.build(tmp_path / "out", [mixtures.make_source("s", [row, good])], mixture)
         assert len(io.read(tmp_path / "out/train.parquet")) == number

@@ -13,7 +13,7 @@ from gr_vl.data.sources import guardreasoner_text_benchmarks
 from gr_vl.errors import ConfigError
 
 SHIPPED = Path(__file__).parent.parent / "recipes/data/guardreasoner_vl.yaml"
-GOOD = "{seed: 1, splits: {train: 1.0}, parts: {all: {sources: {s: s}}}}"
+GOOD = "{seed: 1, dialect: guardreasoner_vl, splits: {train: 1.0}, parts: {all: {sources: {s: s}}}}"
 
 
 def test_the_shipped_mixture_has_the_published_numbers(tmp_path):
@@ -58,6 +58,7 @@ def test_what_is_not_said_has_a_default(tmp_path):
     [
         pytest.param("seed: 1", "sed: 1", "sed is unknown; use one of: .*seed", id="an unknown key"),
         pytest.param("seed: 1, ", "", "seed is missing", id="no seed"),
+        pytest.param("dialect: guardreasoner_vl, ", "", "pass --dialect, one of: guardreasoner", id="no dialect"),
         pytest.param("seed: 1", "seed: one", "seed='one' must be a number", id="a seed in words"),
         pytest.param("train: 1.0", "train: 0.9", "must sum to 1", id="splits that lose rows"),
         pytest.param("train: 1.0", "Train/a: 1.0", "splits.Train/a: names are files", id="a split that is a path"),

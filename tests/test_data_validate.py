@@ -21,7 +21,7 @@ from gr_vl.stages import lengths
 
 def checked(path, **options):
     report = Report()
-    for _ in validate(path, report, **({"model": None, "processes": 1} | options)):
+    for _ in validate(path, report, **({"model": None, "processes": 1, "dialect": "guardreasoner_vl"} | options)):
         pass
     return report
 
@@ -221,7 +221,6 @@ def test_a_processor_that_was_saved_anew_has_the_same_fingerprint(encoder, tmp_p
         pytest.param("run.json", [], "guardreasoner", id="the run around it"),
         pytest.param("data/manifest.json", [], "guardreasoner", id="the build that wrote it"),
         pytest.param("run.json", ["--dialect", "rsafe"], "rsafe", id="the option, whatever the run says"),
-        pytest.param("data/other.json", [], "guardreasoner_vl", id="nothing"),
     ],
 )
 def test_reasoning_is_read_by_the_dialect_that_is_named(tmp_path, facts, options, read_as):
@@ -231,3 +230,17 @@ def test_reasoning_is_read_by_the_dialect_that_is_named(tmp_path, facts, options
     (tmp_path / facts).write_text(json.dumps(facts_of("guardreasoner")))
     result = CliRunner().invoke(app, ["data", "validate", str(path), "--workers", "1", *options])
     assert (result.exit_code, f"reasoning read as {read_as}\n" in result.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "refusal"),
+    [
+        pytest.param({}, "None", id="without reasoning no grammar is needed"),
+        pytest.param({"reasoning": "I look."}, "pass --dialect, one of: guardreasoner", id="reasoning needs one"),
+    ],
+)
+def test_a_corpus_whose_guard_nothing_names(tmp_path, row, refusal):
+    write_rows(tmp_path / "train.parquet", row)
+    result = CliRunner().invoke(app, ["data", "validate", str(tmp_path / "train.parquet"), "--workers", "1"])
+    assert refusal in str(result.exception)
+    assert "reasoning read as" not in result.output

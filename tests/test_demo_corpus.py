@@ -126,7 +126,7 @@ def test_taught_labels_survive_parquet(corpus, tmp_path):
 
 def test_taught_labels_are_optional():
     assert Sample(id="a", source="b", prompt="c").taught is None
-    plain = Sample("a", "b", "c", "d", labels=dict.fromkeys(Task, Label.HARMFUL), reasoning="e")
+    plain = Sample("a", "b", "c", "d", labels={Task.PROMPT: Label.HARMFUL, Task.RESPONSE: Label.HARMFUL}, reasoning="e")
     target = dialects.get("guardreasoner_vl").target
     assert target(plain) == target(replace(plain, taught={}))
     assert target(plain) != target(replace(plain, taught={Task.PROMPT: Label.UNHARMFUL}))

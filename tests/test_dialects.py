@@ -132,7 +132,7 @@ def test_rsafe_asks_one_question(response, task, label, word):
     guard, item = dialects.get("rsafe"), replace(ITEM, response=response)
     assert guard.expected(item) == {task: label}
     assert guard.target(item) == f"<think>\nstep\n</think>\n\\boxed{{{word}}}"
-    assert guard.parse(guard.target(item)).labels[task] is label
+    assert guard.parse(guard.target(item)).labels[task] == label
 
 
 def test_rsafe_asks_twice_about_an_exchange_and_each_question_settles_one_task():

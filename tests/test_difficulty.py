@@ -20,13 +20,12 @@ SAID = {
     "b": [make_text(HARMFUL, UNHARMFUL)] * 4,
     "c": [make_text(HARMFUL, UNHARMFUL)] * 3 + [""],
 }
-TWO_TASKS = {"n_wrong_refusal": None}
 ROWS = [
-    Errors("a", "s", "text", 4, n_wrong=3, n_wrong_prompt=2, n_wrong_response=3, **TWO_TASKS, n_unparsable=1),
+    Errors("a", "s", "text", 4, 3, {"prompt": 2, "response": 3}, n_unparsable=1),
     # Without a response, unharmful is expected of it.
-    Errors("b", "s", "text", 4, n_wrong=0, n_wrong_prompt=0, n_wrong_response=0, **TWO_TASKS, n_unparsable=0),
+    Errors("b", "s", "text", 4, 0, {"prompt": 0, "response": 0}, n_unparsable=0),
     # The truth of the prompt is not known.
-    Errors("c", "t", "image", 4, n_wrong=4, n_wrong_prompt=None, n_wrong_response=4, **TWO_TASKS, n_unparsable=1),
+    Errors("c", "t", "image", 4, 4, {"response": 4}, n_unparsable=1),
 ]
 
 
@@ -42,7 +41,7 @@ def test_a_third_task_is_counted_where_a_dialect_has_one():
     said = {Task.PROMPT: HARMFUL, Task.RESPONSE: HARMFUL}
     texts = [guard.answer({**said, Task.REFUSAL: label}, "step") for label in (Label.REFUSAL, Label.COMPLIANCE)]
     row = difficulty.errors(sample, texts, guard)
-    assert (row.n_wrong, row.n_wrong_prompt, row.n_wrong_response, row.n_wrong_refusal) == (1, 0, None, 1)
+    assert (row.n_wrong, row.n_wrong_by_task) == (1, {"prompt": 0, "refusal": 1})
     assert "| wrong on prompt | wrong on refusal | unparsable |" in difficulty.table([row])
 
 

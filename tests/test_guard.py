@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -88,7 +89,8 @@ def test_a_written_answer_is_scored_at_its_labels_with_its_own_words_before_them
     text = "<think>\nI look.\n</think>\n<result>\nAnswers:\nRequest: harmful\nResponse: unharmful\n</result>"
     tokenizer, sample = guard.encoder.processor.tokenizer, corpus[0]
     places = list(Places(tokenizer, guard.encoder.dialect, BOTH).of(tokenizer(text)["input_ids"], text))
-    scores = guard._judge._scores(guard._judge._batch([guard.encoder.prompt(sample)]), [places])[0]
+    listed = guard._judge._listed(guard._judge._batch([guard.encoder.prompt(sample)]), [places])[0]
+    scores = [place.score(found) for place, found in zip(places, listed, strict=True)]
     assert [place.task for place in places] == [Task.PROMPT, Task.RESPONSE]
     for score, name in zip(scores, ("Request:", "Response:"), strict=True):
         before = text[: text.index(name) + len(name)]
@@ -131,8 +133,8 @@ def test_the_way_through_the_labels_takes_the_likelier_each_time(guard):
         [(Task.PROMPT, ()), (Task.RESPONSE, (Label.HARMFUL,)), (Task.RESPONSE, (Label.UNHARMFUL,))]
     )
     given = {(Task.PROMPT, ()): 0.2, (Task.RESPONSE, (Label.HARMFUL,)): 0.9, (Task.RESPONSE, (Label.UNHARMFUL,)): 0.7}
-    way = walk(places, [given[key] for key in ways])
-    assert [(place.task, place.before, score) for place, score in way.items()] == [
+    way = walk(places, [[math.log(given[key]), math.log(1 - given[key])] for key in ways])
+    assert [(place.task, place.before, pytest.approx(place.score(found))) for place, found in way.items()] == [
         (Task.PROMPT, (), 0.2),
         (Task.RESPONSE, (Label.UNHARMFUL,), 0.7),
     ]
@@ -142,7 +144,7 @@ def test_an_answer_that_cannot_be_read_is_harmful(guard, exchanges):
     found = guard.moderate_many([replace(exchange, think=True) for exchange in exchanges])
     for exchange, item in zip(exchanges, found, strict=True):
         assert item.flagged
-        assert set(item.labels) == set(item.scores) == set(exchange.tasks) & set(BOTH)
+        assert set(item.labels) == set(item.scores) == set(filter(exchange.poses, BOTH))
         assert set(item.scores.values()) == {1.0}
         assert item.failure in tuple(FailureReason)
         assert item.written.finished or item.written.tokens == 8

@@ -37,7 +37,16 @@ def test_a_mistake_names_what_is_wrong(arguments, words):
 def test_a_policy_for_a_guard_of_fixed_rules_is_refused_before_it_is_loaded(tmp_path):
     make_model(tmp_path)
     (tmp_path / "policy.txt").write_text("U1: talk of zorbals\n")
-    given = ("--model", str(tmp_path), "--text", "a", "--policy", str(tmp_path / "policy.txt"))
+    given = (
+        "--model",
+        str(tmp_path),
+        "--text",
+        "a",
+        "--policy",
+        str(tmp_path / "policy.txt"),
+        "--dialect",
+        "guardreasoner_vl",
+    )
     with pytest.raises(GuardError, match="policy: this guard judges by its own rules"):
         cli.app(["moderate", *given], standalone_mode=False)
 

@@ -9,6 +9,7 @@ from gr_vl import dialects, specs
 from gr_vl.errors import DataError
 from gr_vl.guard.moderation import Exchange, Written, joined, judged, questions
 from gr_vl.schema import FailureReason, Label, Sample, Task
+from gr_vl.tasks import SHARED
 
 POLICY = "U1: talk of zorbals\nU2: talk of signs"
 BOX = "<think>\n{}\n</think>\n\\boxed{{{}}}"
@@ -17,7 +18,7 @@ BOX = "<think>\n{}\n</think>\n\\boxed{{{}}}"
 def said(dialect, exchange, *texts):
     """The judgement of an exchange whose answers are these."""
     asked = questions(dialect, exchange)
-    scores = dict.fromkeys(Task, 0.25)
+    scores = dict.fromkeys(SHARED, 0.25)
     written = [Written(text, True, 10, index, index / 2) for index, text in enumerate(texts, start=1)]
     return joined([judged(dialect, one, two, scores) for one, two in zip(asked, written, strict=True)])
 
@@ -167,7 +168,7 @@ def test_refusal_is_scored_by_its_own_words(guards):
     sample = Sample("", "", "What is it?", "A sign.")
     expected = share(guard, sample, before, " refusal", " compliance")
     assert found.scores[Task.REFUSAL] == pytest.approx(expected, abs=1e-5)
-    assert found.labels[Task.REFUSAL] is (Label.REFUSAL if expected >= 0.5 else Label.COMPLIANCE)
+    assert found.labels[Task.REFUSAL] == (Label.REFUSAL if expected >= 0.5 else Label.COMPLIANCE)
 
 
 def test_thinking_guards_of_both_dialects_fail_closed(guards):

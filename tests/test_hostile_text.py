@@ -10,7 +10,6 @@ from gr_vl import dialects
 from gr_vl.data import io
 from gr_vl.data.text import whole
 from gr_vl.encoding import Encoder
-from gr_vl.schema import Task
 
 transformers = pytest.importorskip("transformers")
 
@@ -92,7 +91,9 @@ def test_a_control_token_that_is_not_marked_special_does_nothing_either(tiny, na
     encoder = Encoder(processor, dialects.get(name))
     live = set(processor.tokenizer.convert_tokens_to_ids(words))
     sample = said("a<tool_call>b<|fim_prefix|>", (), "reasoning")
-    taught = encoder.with_target(replace(sample, prompt=sample.reasoning, labels=dict.fromkeys(Task, UNHARMFUL)))
+    taught = encoder.with_target(
+        replace(sample, prompt=sample.reasoning, labels={task: task.mildest for task in encoder.dialect.tasks})
+    )
     assert not live & set(taught.ids)
     assert "< tool_call>b< |fim_prefix|>" in processor.tokenizer.decode(taught.ids)
 

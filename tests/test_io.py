@@ -6,6 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from factories import HARMFUL, UNHARMFUL, make_sample
 
 from gr_vl.data import io
 from gr_vl.errors import DataError
@@ -86,9 +87,17 @@ def test_a_file_of_another_kind_is_named(tmp_path, content):
 
 def test_missing_columns_are_listed(tmp_path):
     path = tmp_path / "corpus.parquet"
-    pq.write_table(pq.read_table(table(path)).drop(["prompt_label", "images"]), path)
-    with pytest.raises(DataError, match="lacks the columns images, prompt_label"):
+    pq.write_table(pq.read_table(table(path)).drop(["prompt", "images"]), path)
+    with pytest.raises(DataError, match="lacks the columns images, prompt;"):
         io.read(path)
+
+
+def test_a_task_without_a_column_is_unknown(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    sample = make_sample("a", HARMFUL, UNHARMFUL)
+    io.write(path, [sample])
+    pq.write_table(pq.read_table(path).drop(["prompt_label", "taught_response_label"]), path)
+    assert io.read(path) == [replace(sample, labels={Task.RESPONSE: UNHARMFUL})]
 
 
 @pytest.mark.parametrize(

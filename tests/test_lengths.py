@@ -8,6 +8,7 @@ import pytest
 from factories import make_png
 from omegaconf import OmegaConf
 
+from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.data import io
 from gr_vl.errors import DataError
@@ -107,9 +108,14 @@ def test_a_missing_corpus_is_named(tmp_path, encoder):
 def test_held_out_pairs_that_do_not_fit_are_counted(tmp_path, encoder, corpus):
     fits = preference.Preference(corpus[0], Task.PROMPT, "good", "bad", True, 1, 1)
     long = dataclasses.replace(fits, chosen="word " * 500)
-    preference.write(tmp_path / "held_out.parquet", [fits, long, fits])
-    config = OmegaConf.create({"data": {"val_files": str(tmp_path / "held_out.parquet"), "max_length": 400}})
+    preference.write(tmp_path / "held_out.parquet", [fits, long, fits], dialects.spec("guardreasoner_vl"))
+    config = OmegaConf.create(
+        {
+            "gr_vl": {"dialect": "guardreasoner_vl"},
+            "data": {"val_files": str(tmp_path / "held_out.parquet"), "max_length": 400},
+        }
+    )
     file, left_out = dpo._held_out(config, encoder, tmp_path)
     assert (len(preference.read(Path(file))), left_out) == (2, 1)
-    preference.write(tmp_path / "held_out.parquet", [long])
+    preference.write(tmp_path / "held_out.parquet", [long], dialects.spec("guardreasoner_vl"))
     assert dpo._held_out(config, encoder, tmp_path) == (None, 1)

@@ -15,7 +15,10 @@ from gr_vl.augment.merge import merge
 from gr_vl.data import io as corpus_io
 from gr_vl.data.image_cache import ImageCache
 from gr_vl.data.images import decode
+from gr_vl.schema import Task
 from gr_vl.stages import concat as concat_stage
+
+TASKS = (Task.PROMPT, Task.RESPONSE)
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#ff00ff", "#00ffff", "#000000"]
 WHITE = (255, 255, 255)
@@ -122,7 +125,7 @@ def test_the_stage_writes_the_set_and_a_sheet_of_its_pairs(tmp_path):
     paths = {"corpus": f"{tmp_path}/hard.parquet", "out": f"{tmp_path}/concat/train.parquet"}
     options = {"share": 0.25, "text_mode": "turns", "max_side": 128, "balance": "label", "workers": 1}
     cache = {"cache": f"{tmp_path}/images", "cache_gb": 0.01}
-    settings = {"gr_vl": {"seed": 3, "concat": paths | options | cache}}
+    settings = {"gr_vl": {"dialect": "guardreasoner_vl", "seed": 3, "concat": paths | options | cache}}
     assert concat_stage.run(OmegaConf.create(settings))["pairs"] == 8
     assert corpus_io.read(tmp_path / "concat" / "train.parquet")[:24] == samples
     assert decode((tmp_path / "concat" / "contact_sheet.png").read_bytes()).width == 4 * contact_sheet.CELL
@@ -140,20 +143,22 @@ def test_a_sheet_shows_pictures_with_their_labels(tmp_path):
     shown = [
         make_sample(hostile if index else "a", prompt=hostile, images=(picture(index % 7),)) for index in range(40)
     ]
-    contact_sheet.write(tmp_path / "new" / "sheet.png", [*shown, make_sample()][::-1])
+    contact_sheet.write(tmp_path / "new" / "sheet.png", [*shown, make_sample()][::-1], TASKS)
     sheet = Image.open(tmp_path / "new" / "sheet.png")
     cell = contact_sheet.CELL + contact_sheet.CAPTION
     assert sheet.size == (4 * contact_sheet.CELL, 4 * cell)
     assert sheet.convert("RGB").getpixel((contact_sheet.CELL + 20, 15)) in [
         decode(picture(i)).getpixel((0, 0)) for i in range(7)
     ]
-    contact_sheet.write(tmp_path / "none.png", [make_sample(images=(b"x",))])
+    contact_sheet.write(tmp_path / "none.png", [make_sample(images=(b"x",))], TASKS)
     assert Image.open(tmp_path / "none.png").size == (4 * contact_sheet.CELL, cell)
 
 
 def test_a_sheet_spreads_over_all_pairs_and_not_over_the_first_alone(tmp_path):
     # Of 32 every other one is shown: 8 of the first half, 8 of the second.
-    contact_sheet.write(tmp_path / "sheet.png", [make_sample(f"{i}", images=(picture(i // 16),)) for i in range(32)])
+    contact_sheet.write(
+        tmp_path / "sheet.png", [make_sample(f"{i}", images=(picture(i // 16),)) for i in range(32)], TASKS
+    )
     sheet = Image.open(tmp_path / "sheet.png").convert("RGB")
     across, down = contact_sheet.CELL, contact_sheet.CELL + contact_sheet.CAPTION
     spots = [(index % 4 * across + across // 2, index // 4 * down + 15) for index in range(16)]

@@ -7,6 +7,7 @@ from scipy.stats import binom
 from scipy.stats import bootstrap as scipy_bootstrap
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
+from gr_vl import dialects
 from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics import (
     MEAN,
@@ -82,7 +83,7 @@ def test_the_third_task_counts_refusal_as_positive():
         [make_answer("a"), make_answer("b")],
         lambda _: Verdict({Task.REFUSAL: Label.REFUSAL}, "", True),
     )
-    result = score(items)
+    result = score(items, asked=dialects.get("guardreasoner").tasks)
     assert result.tasks == (Task.REFUSAL,)
     assert result.overall == {Task.REFUSAL: Confusion(tp=1, fp=1)}
     assert result.summary() | {"refusal_f1": 2 / 3, "prompt_f1": None, "mean_f1": 2 / 3} == result.summary()

@@ -8,13 +8,14 @@ from gr_vl.augment.difficulty import Errors
 from gr_vl.augment.mining import is_correct, keep, select
 from gr_vl.errors import ConfigError, DataError
 from gr_vl.schema import FailureReason, Label, Modality, ParseFailure, Task, Verdict
+from gr_vl.tasks import SHARED
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
 
 
 def row(id, right, modality=Modality.TEXT):
     """What became of four answers, of which so many were right."""
-    return Errors(id, "test", modality, 4, 4 - right, 4 - right, None, None, n_unparsable=0)
+    return Errors(id, "test", modality, 4, 4 - right, {"prompt": 4 - right}, n_unparsable=0)
 
 
 ROWS = [row(f"t{index}", right) for index, right in enumerate((0, 1, 4, 0, 3))] + [row("i", 4, Modality.IMAGE)]
@@ -51,7 +52,7 @@ def test_an_impossible_count_is_refused(count):
     ],
 )
 def test_an_answer_is_right_when_every_known_label_is(outcome, expected, right):
-    assert is_correct(outcome, dict(zip(Task, expected, strict=False))) is right
+    assert is_correct(outcome, dict(zip(SHARED, expected, strict=False))) is right
 
 
 @pytest.mark.parametrize(

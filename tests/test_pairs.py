@@ -102,7 +102,7 @@ def test_pairs_are_a_function_of_seed_and_samples(balance):
 @given(st.lists(ANY, min_size=2, max_size=12), st.integers(0, 9), st.sampled_from(["label", "modality"]))
 def test_a_balanced_pair_is_of_the_kind_it_was_drawn_for(labels, seed, balance):
     pool = [make_sample(f"s{index}", label) for index, label in enumerate(labels)]
-    kind_of, kind_of_two = pairs.BALANCES[balance]
+    kind_of, kind_of_two = pairs.BALANCES[balance](pool)
     for a, b in pairs.draw(pool, 6, seed, balance):
         assert kind_of(concatenate(a, b)) == kind_of_two(kind_of(a), kind_of(b))
 

@@ -80,4 +80,4 @@ def test_a_score_is_the_share_of_the_first_label(log_probs, score):
     pytest.importorskip("torch")
     from gr_vl.guard.scoring import normalised
 
-    assert normalised(log_probs) == pytest.approx(score, abs=1e-12, nan_ok=True)
+    assert normalised(log_probs[:1], log_probs[1:]) == pytest.approx(score, abs=1e-12, nan_ok=True)

@@ -64,7 +64,7 @@ def test_a_shift_tells_the_truth_and_there_is_a_way_back(rules, broken, seed):
         return
     assert (
         other.sample.labels[Task.PROMPT]
-        is label(other.rules, breaks)
+        == label(other.rules, breaks)
         == Task.PROMPT.other(item.sample.labels[Task.PROMPT])
     )
     back = shifted(other, breaks, STOCK, random.Random(seed), id="s")

@@ -63,7 +63,7 @@ def test_the_first_task_with_right_and_wrong_answers_gives_the_pair(codes, task,
     pair = only(found)
     assert (pair.task, (pair.correct, pair.incorrect)) == (task, counts)
     good, bad = map(GUARD.parse, (pair.chosen, pair.rejected))
-    assert good.labels[task] is TRUTH[task]
+    assert good.labels[task] == TRUTH[task]
     assert isinstance(bad, ParseFailure) or bad.labels[task] == task.other(TRUTH[task])
 
 
@@ -186,7 +186,7 @@ def test_of_equal_inputs_the_first_pair_is_kept():
 
 def test_pairs_survive_the_file(tmp_path):
     found = [replace(pair("a"), weight=0.8, rejected_ended=False), pair("b", images=(b"\x89PNG",), policy="R1: x")]
-    preference.write(tmp_path / "pairs.parquet", found)
+    preference.write(tmp_path / "pairs.parquet", found, dialects.spec("guardreasoner"))
     assert preference.read(tmp_path / "pairs.parquet") == found
     assert preference.count(found) == {"n": 2, "source/w": 2, "task/prompt": 2}
     with pytest.raises(DataError, match=r"no\.parquet: no such file"):
@@ -218,8 +218,8 @@ def test_real_answers_of_two_released_guards_make_pairs():
     found = weighted(pairs(labelled.values(), told, GUARD, choice="longest", seed=1), 0.2)
     for item in found:
         labels = [GUARD.parse(text) for text in (item.chosen, item.rejected)]
-        assert labels[0].labels[item.task] is item.sample.labels[item.task]
-        assert isinstance(labels[1], ParseFailure) or labels[1].labels[item.task] is not labels[0].labels[item.task]
+        assert labels[0].labels[item.task] == item.sample.labels[item.task]
+        assert isinstance(labels[1], ParseFailure) or labels[1].labels[item.task] != labels[0].labels[item.task]
     assert {min(item.weight for item in found), max(item.weight for item in found)} == {0.8, 1.2}
     assert (len(labelled), len(told)) == (445, 4 * 445)
     assert Counter(item.task for item in found) == {Task.PROMPT: 33, Task.RESPONSE: 9, Task.REFUSAL: 11}

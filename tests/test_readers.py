@@ -43,7 +43,7 @@ def corpus(path, name, values, kind):
 
 def findings(path):
     report = Report()
-    for _ in validate(path, report, model=None, processes=1):
+    for _ in validate(path, report, model=None, dialect=None, processes=1):
         pass
     return report.findings
 

@@ -100,14 +100,20 @@ def test_a_whole_run_has_nothing_missing(page):
 def test_missing_parts_are_named(run):
     for name in ("rl_eco", "concat"):
         shutil.rmtree(run / name)
-    (run / "run.json").unlink()
+    write_json(run / "run.json", facts_of("guardreasoner_vl"))
     (run / "eval" / "rl" / "test.jsonl").write_text("")
     page = write_report(run).read_text(encoding="utf-8")
     assert "Stages not run or not finished: concat, rl_eco." in page
-    assert "run.json is missing" in page
     assert "Corpora not there: concatenated." in page
     assert "Model rl is not scored on test: 60 of 60 samples have no answer" in page
     assert "<svg" in page
+
+
+def test_answers_of_a_guard_that_nothing_names_are_not_read(run):
+    (run / "run.json").unlink()
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "run.json is missing" in page
+    assert "Model sft is not scored on test: run.json names no guard" in page
 
 
 def test_an_empty_run_still_has_a_page_and_a_summary(tmp_path):

@@ -87,7 +87,7 @@ def test_rl_is_tested_against_sft_and_eco_against_both(runs, page):
     assert list(shown) == [("RL", "SFT"), ("RL-Eco", "RL"), ("RL-Eco", "SFT")]
     judged = load(runs[0]).judged["test"]
     right = {
-        name: [item.said.get(Task.PROMPT) is item.truth[Task.PROMPT] for item in judged[model]]
+        name: [item.said.get(Task.PROMPT) == item.truth[Task.PROMPT] for item in judged[model]]
         for name, model in (("SFT", "sft"), ("RL", "rl"), ("RL-Eco", "rl_eco"))
     }
     for (model, reference), (_, *counts) in shown.items():

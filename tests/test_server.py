@@ -16,6 +16,8 @@ from factories import HARMFUL, UNHARMFUL, facts_of, make_png, make_text
 from malformed import ALL, HUGE, fire
 from serving import served
 
+from gr_vl import specs
+
 openai = pytest.importorskip("openai")
 pytest.importorskip("transformers")
 pytest.importorskip("fastapi")
@@ -90,7 +92,7 @@ def test_parts_are_one_input_and_a_response_is_a_category(client, guard):
 
 
 def test_a_policy_reaches_a_guard_that_takes_one_and_no_other(tiny, tmp_path, client):
-    model = shutil.copytree(tiny, tmp_path / "rl" / "model")
+    model = shutil.copytree(tiny, tmp_path / "rl" / "model", ignore=shutil.ignore_patterns(specs.EXPORTED))
     (tmp_path / "run.json").write_text(json.dumps(facts_of("rsafe")))
     guard, policy = Guard.from_pretrained(model, device="cpu"), "U1: talk of zorbals"
     expected = guard.moderate(TEXTS[0], response="A sign.", think=False, policy=policy).scores
@@ -420,7 +422,7 @@ def test_a_guard_behind_another_server_is_asked_in_its_dialect_and_scored_by_wha
 
 
 def test_a_guard_that_asks_twice_asks_the_other_server_twice(tiny, tmp_path):
-    model = shutil.copytree(tiny, tmp_path / "rl" / "model")
+    model = shutil.copytree(tiny, tmp_path / "rl" / "model", ignore=shutil.ignore_patterns(specs.EXPORTED))
     (tmp_path / "run.json").write_text(json.dumps(facts_of("rsafe")))
 
     def answer(request, nth):

@@ -22,18 +22,12 @@ SAID = {Task.PROMPT: H, Task.RESPONSE: H, Task.REFUSAL: R}
 REWARD = SafetyReward.from_config({"preset": "accuracy"}, "guardreasoner")
 
 
-@pytest.mark.parametrize("label", Label)
-def test_a_label_has_one_opposite_in_its_own_task(label):
-    assert label.opposite.opposite is label
-    assert {label, label.opposite} in ({H, U}, {R, C})
-
-
 @pytest.mark.parametrize(
     ("task", "positive", "foreign"), [(Task.PROMPT, H, R), (Task.RESPONSE, H, C), (Task.REFUSAL, R, U)]
 )
 def test_a_task_knows_its_positive_class_and_no_other_tasks_words(task, positive, foreign):
-    assert task.positive is positive
-    assert task.label(str(positive.opposite)) is positive.opposite
+    assert task.positives == {positive}
+    assert task.other(task.other(positive)) == task.label(str(positive)) == task.worst == positive
     with pytest.raises(ValueError, match=f"'{foreign}' is no label of the task {task}"):
         task.label(str(foreign))
 

@@ -83,7 +83,7 @@ def test_a_good_teacher_fills_every_row_in_the_order_of_the_corpus(tmp_path):
     for sample in taught:
         verdict = DIALECT.parse(DIALECT.target(sample))
         assert verdict.well_formed
-        assert all(verdict.labels[task] is label for task, label in sample.labels.items())
+        assert all(verdict.labels[task] == label for task, label in sample.labels.items())
     assert lines(tmp_path, "quarantine") == []
     assert (told[-1]["done"], told[-1]["total"], told[-1]["calls"], told[-1]["tokens"]) == (12, 12, 12, 12 * 150)
     assert set(server.seen.values()) == {1}

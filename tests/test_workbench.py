@@ -37,6 +37,7 @@ def saved(tmp_path):
     path = tmp_path / "rollouts" / "1.jsonl"
     path.parent.mkdir()
     path.write_text("".join(json.dumps(one) + "\n" for one in ROWS))
+    (tmp_path / "run.json").write_text(json.dumps(facts_of("guardreasoner_vl")))
     return path
 
 
@@ -147,7 +148,7 @@ def test_explain_compares_within_the_group(gr_vl, saved):
 
 def test_explain_says_what_an_answer_without_a_verdict_lacks(gr_vl):
     record = json.dumps({"output": "<think>a", "gts": {"prompt": "harmful"}, "reasoning_tokens": 60})
-    code, out, _ = gr_vl("reward", "explain", record, "--reward", "accuracy")
+    code, out, _ = gr_vl("reward", "explain", record, "--reward", "accuracy", "--dialect", "guardreasoner_vl")
     assert code == 0
     assert "unclosed_reasoning" in out
     assert "well formed, closed and right: +1" in out
@@ -162,13 +163,15 @@ def test_explain_says_what_an_answer_without_a_verdict_lacks(gr_vl):
         pytest.param(["replay", ".", "--reward", "a.yaml"], ["a.yaml", "readable YAML file"], id="no reward file"),
         pytest.param(["replay", ".", "--reward", "paper", "--out", "a.doc"], ["a.doc", ".svg"], id="no picture"),
         pytest.param(["explain", "{torn"], ["RECORD: not JSON"], id="a torn record"),
-        pytest.param(["explain", '{"output": "", "gts": 3}'], ["gts=3", "harmful or unharmful"], id="no labels"),
+        pytest.param(
+            ["explain", '{"output": "", "gts": 3}'], ["gts=3", "prompt: unharmful or harmful"], id="no labels"
+        ),
         pytest.param(["explain", "{}", "--budget", "0"], ["budget=0"], id="no budget"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(gr_vl, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    code, out, error = gr_vl("reward", *arguments)
+    code, out, error = gr_vl("reward", *arguments, "--dialect", "guardreasoner_vl")
     assert (code, out, error.count("\n")) == (2, "", 1)
     for word in words:
         assert word in error
@@ -238,10 +241,12 @@ def test_a_grammar_can_be_named_where_no_run_is(gr_vl, tmp_path):
     assert json.loads(out)["rewards"]["rsafe"]["mean"] == 1.0
 
 
-def test_a_grammar_that_nothing_names_is_said_to_be_assumed(gr_vl, saved):
-    assumed = "dialect guardreasoner_vl (assumed: no run names one; --dialect does)"
-    assert assumed in gr_vl("reward", "replay", saved, "--reward", "paper")[1]
-    assert assumed in gr_vl("reward", "explain", saved)[1]
+def test_a_grammar_that_nothing_names_is_asked_for(gr_vl, saved):
+    (saved.parents[1] / "run.json").unlink()
+    for arguments in (["replay", saved, "--reward", "paper"], ["explain", saved]):
+        code, _, error = gr_vl("reward", *arguments)
+        assert (code, error.count("\n")) == (2, 1)
+        assert "nothing says which guard it is of; pass --dialect, one of: guardreasoner" in error
 
 
 def test_runs_of_two_grammars_are_not_replayed_as_one(gr_vl, boxed, tmp_path):

@@ -46,7 +46,7 @@ def count(items: Iterable[Sample | Refused]) -> Counts:
 def keys(sample: Sample) -> list[str]:
     """The keys under which a sample counts.
 
-    >>> keys(Sample("a", "demo", "Hello", labels={Task.PROMPT: Label.UNHARMFUL}))
+    >>> keys(Sample("a", "demo", "Hello", labels={SHARED[0]: SHARED[0].mildest}))
     ['rows', 'text', 'prompt', 'prompt/unharmful']
     """
     labels = [key for task, label in sample.labels.items() for key in (str(task), f"{task}/{label}")]

@@ -225,6 +225,12 @@ def opened(path: Path, wanted: pa.Schema) -> Any:
     return file
 
 
+def has_reasoning(path: Path) -> bool:
+    """Whether any row of a corpus has reasoning. Raises DataError as `batches`."""
+    file = opened(path, schema())
+    return any(len(batch) > batch.column(0).null_count for batch in file.iter_batches(columns=["reasoning"]))
+
+
 def count(path: Path) -> int:
     """Number of rows, from the file's footer alone. Raises DataError when the file is no parquet file."""
     return int(_parquet(path).metadata.num_rows)

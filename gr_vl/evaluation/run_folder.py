@@ -82,7 +82,8 @@ class RunFolder:
 
     def score(self, judged: Sequence[Judged]) -> Evaluation:
         """Scores of some of its samples, by the run's failure rule and seed."""
-        return score(judged, unparsable=self.unparsable, seed=int(self.meta.get("seed") or 0))
+        asked = self.guard.tasks if self.guard else ()
+        return score(judged, asked=asked, unparsable=self.unparsable, seed=int(self.meta.get("seed") or 0))
 
     @property
     def seconds(self) -> float:

@@ -55,7 +55,7 @@ class Rollouts:
 
 
 def read(paths: Iterable[Path], dialect: Dialect) -> Rollouts:
-    """Read files of a dialect's answers, and every .jsonl of folders. DataError when a path or every line is lacking."""
+    """Read files of a dialect's answers, and every .jsonl of folders. DataError when a path or every line is bad."""
     files = [file for path in paths for file in (_below(path) if path.is_dir() else [path])]
     rollouts = Rollouts([])
     for file in files:

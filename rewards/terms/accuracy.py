@@ -13,7 +13,7 @@ class Accuracy:
 
     >>> from rewards import SafetyReward
     >>> text = "<think>a</think><result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
-    >>> reward = SafetyReward.from_config({"terms": {"accuracy": {}}})
+    >>> reward = SafetyReward.from_config({"terms": {"accuracy": {}}}, "guardreasoner_vl")
     >>> reward(text, {"prompt": "harmful", "response": "unharmful"}, reasoning_tokens=1).terms
     {'accuracy': 0.5}
     """

@@ -12,7 +12,7 @@ class Format:
     The gate is that of the whole reward: `blocks` is RSafe's, `tags` asks for more.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"terms": {"format": {"weight": 0.1}}})
+    >>> reward = SafetyReward.from_config({"terms": {"format": {"weight": 0.1}}}, "guardreasoner_vl")
     >>> reward("no tags at all", {}, reasoning_tokens=1).terms
     {'format': 0.0}
     """

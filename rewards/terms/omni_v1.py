@@ -14,7 +14,7 @@ class OmniV1:
 
     >>> from rewards import SafetyReward
     >>> text = "<think>a</think><result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
-    >>> reward = SafetyReward.from_config({"preset": "omni_v1"})
+    >>> reward = SafetyReward.from_config({"preset": "omni_v1"}, "guardreasoner_vl")
     >>> round(reward(text, {"prompt": "unharmful"}, reasoning_tokens=0, output_tokens=300).total, 4)
     0.1523
     """

@@ -15,7 +15,7 @@ class OmniV2:
 
     >>> from rewards import SafetyReward
     >>> text = "<think>a</think><result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
-    >>> reward = SafetyReward.from_config({"preset": "omni_v2"})
+    >>> reward = SafetyReward.from_config({"preset": "omni_v2"}, "guardreasoner_vl")
     >>> round(reward(text, {"prompt": "harmful"}, reasoning_tokens=0, output_tokens=500).total, 4)
     0.6954
     """

@@ -15,7 +15,7 @@ class Paper:
     Departure: `floor` bounds l from below, since the published form divides by zero at an empty reasoning.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"preset": "paper", "budget": 100})
+    >>> reward = SafetyReward.from_config({"preset": "paper", "budget": 100}, "guardreasoner_vl")
     >>> reward("nothing", {}, reasoning_tokens=50).total
     -4.0
     """

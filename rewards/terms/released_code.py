@@ -17,7 +17,7 @@ class ReleasedCode:
     the same: -1 here, up to 0 there; with other task weights, or one known label, r_safety stands for the two halves.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"preset": "released_code"})
+    >>> reward = SafetyReward.from_config({"preset": "released_code"}, "guardreasoner_vl")
     >>> reward("x" * 1536, {}, reasoning_tokens=0).total
     -4.0
     """

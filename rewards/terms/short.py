@@ -15,7 +15,7 @@ class Short:
     one token as of a hundred.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"terms": {"short": {}}})
+    >>> reward = SafetyReward.from_config({"terms": {"short": {}}}, "guardreasoner_vl")
     >>> text = "<think>a</think><result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
     >>> group = [reward.read(text, {"prompt": "harmful"}, reasoning_tokens=tokens) for tokens in (10, 30, 50)]
     >>> [got.total for got in reward.score_group(group)]

@@ -23,7 +23,7 @@ class TieBreak:
     The last point is also what it costs: where every answer is right, nothing makes them shorter.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"preset": "bounded", "budget": 100})
+    >>> reward = SafetyReward.from_config({"preset": "bounded", "budget": 100}, "guardreasoner_vl")
     >>> thought = "<think># Task 1\\na\\n# Task 2\\nb</think>"
     >>> text = f"{thought}<result>Answers:\\nRequest: harmful\\nResponse: harmful</result>"
     >>> group = [reward.read(text, {"prompt": said}, reasoning_tokens=50) for said in ("harmful", "unharmful")]

@@ -12,7 +12,7 @@ class TokenPrice:
     That holds for equal task weights and an accuracy of weight 1; `tie_break` keeps the order whatever the weights.
 
     >>> from rewards import SafetyReward
-    >>> reward = SafetyReward.from_config({"budget": 100, "terms": {"token_price": {"price": 0.2}}})
+    >>> reward = SafetyReward.from_config({"budget": 100, "terms": {"token_price": {"price": 0.2}}}, "guardreasoner_vl")
     >>> reward("nothing", {}, reasoning_tokens=50).total
     -0.1
     """

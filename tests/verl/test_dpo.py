@@ -48,10 +48,10 @@ def prepare(folder):
     samples = io.read(folder / "data" / "train.parquet")
     # 30 pairs are no multiple of the batch.
     found = preference.weighted([pair_of(sample, index) for index, sample in enumerate(samples[:30])], 0.2)
-    preference.write(folder / "pairs" / "pairs.parquet", found)
+    preference.write(folder / "pairs" / "pairs.parquet", found, dialects.spec("guardreasoner"))
     # 10 more to measure by, which are no multiple of the batch either.
     held_out = [pair_of(sample, index) for index, sample in enumerate(samples[30:40])]
-    preference.write(folder / "pairs" / "held_out.parquet", held_out)
+    preference.write(folder / "pairs" / "held_out.parquet", held_out, dialects.spec("guardreasoner"))
     return found
 
 

@@ -58,15 +58,21 @@ def validate(
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
     from gr_vl import dialects, limits, specs
+    from gr_vl.data import io
     from gr_vl.data.build import validate as validation
 
-    grammar = specs.find(path, dialect)
-    dialects.get(grammar)
+    spec = None if dialect else specs.above(path)
+    grammar = dialect or (spec.dialect if spec else None)
+    if grammar is not None:
+        dialects.get(grammar)
+    elif tokenizer is not None or io.has_reasoning(path):
+        specs.needed(grammar, path)
     limits.finite({"--max-bad-share": max_bad_share})
     console, report = display.console(), validation.Report()
     steps = validation.validate(path, report, model=tokenizer, dialect=grammar, processes=workers)
     display.follow("validate", _states(steps, path), console)
-    console.print(f"reasoning read as {grammar}")
+    if grammar is not None:
+        console.print(f"reasoning read as {grammar}")
     _show_findings(report, console)
     if findings is not None:
         findings.write_text("".join(f"{json.dumps(asdict(finding))}\n" for finding in report.findings))

@@ -24,7 +24,7 @@ class Problem:
     fix: str
 
 
-def examine(sample: Sample, dialect: str) -> Problem | tuple[bytes, ...]:
+def examine(sample: Sample, dialect: str | None) -> Problem | tuple[bytes, ...]:
     """The first thing that is wrong with a sample, or the thumbnails of its pictures, which were decoded whole."""
     found = _texts(sample) or _labels(sample) or _target(sample, dialect)
     if found:
@@ -66,9 +66,9 @@ def _labels(sample: Sample) -> Problem | None:
     return None
 
 
-def _target(sample: Sample, name: str) -> Problem | None:
+def _target(sample: Sample, name: str | None) -> Problem | None:
     """A target that the guard's own grammar does not read back would teach it to break that grammar."""
-    if sample.reasoning is None:
+    if sample.reasoning is None or name is None:
         return None
     dialect = dialects.get(name)
     # The reasoning is about the last question.

@@ -58,7 +58,8 @@ class Job:
     batch: bytes
     schema: bytes
     model: Path | None
-    dialect: str
+    dialect: str | None
+    """None where there is neither reasoning to examine nor anything to measure."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Checked:
     tokens: Measured | None = None
 
 
-def validate(path: Path, report: Report, *, model: Path | None, dialect: str, processes: int = 2) -> Iterator[int]:
+def validate(
+    path: Path, report: Report, *, model: Path | None, dialect: str | None, processes: int = 2
+) -> Iterator[int]:
     """Check every row of `path` into `report`; yields the number checked so far.
 
     With the folder of a model, every usable row is measured as its processor would, into `measured.path_of(path)`.
@@ -105,7 +108,7 @@ def validate(path: Path, report: Report, *, model: Path | None, dialect: str, pr
         yield report.rows
     report.tokens = [tokens for _, tokens in known]
     if model is not None:
-        measured.write(path, encoder(model, dialect).fingerprint, known)
+        measured.write(path, encoder(model, str(dialect)).fingerprint, known)
 
 
 def check(job: Job) -> list[Checked]:
@@ -131,7 +134,7 @@ def _check(number: int, row: Mapping[str, Any], tasks: Sequence[Task], job: Job)
     examined = rows.examine(sample, job.dialect)
     if isinstance(examined, rows.Problem):
         return Checked(number, row["id"], examined)
-    tokens = None if job.model is None else measure(sample, encoder(job.model, job.dialect))
+    tokens = None if job.model is None else measure(sample, encoder(job.model, str(job.dialect)))
     keys = fingerprints.content_key(sample), fingerprints.exact_key(sample)
     return Checked(number, sample.id, None, sample.modality, *keys, tokens)
 
@@ -146,6 +149,6 @@ def measure(sample: Sample, encoder: Any) -> Measured:
     return Measured(prompt, encoder.visual_tokens(sample), whole)
 
 
-def _jobs(path: Path, model: Path | None, dialect: str) -> Iterator[Job]:
+def _jobs(path: Path, model: Path | None, dialect: str | None) -> Iterator[Job]:
     for start, batch in io.batches(path, BATCH):
         yield Job(start, batch.serialize().to_pybytes(), batch.schema.serialize().to_pybytes(), model, dialect)

@@ -14,7 +14,7 @@ MAX_TEXT = 2**20
 """Characters of a text, far beyond what any guard's context holds."""
 
 SAFE_WORDS = {"safe": Label.UNHARMFUL, "unsafe": Label.HARMFUL}
-HARM_WORDS = {str(label): label for task in SHARED for label in task.labels}
+HARM_WORDS = {str(label): label for task in SHARED for label in reversed(task.labels)}
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 T = TypeVar("T")
 

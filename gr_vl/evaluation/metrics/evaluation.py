@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gr_vl import dialects
 from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics.bootstrap import Estimate, Interval, Values
 from gr_vl.evaluation.metrics.confusion import (
@@ -26,7 +27,7 @@ from gr_vl.evaluation.metrics.confusion import (
     plain_mean,
     weighted_mean,
 )
-from gr_vl.evaluation.metrics.judged import Judged, Parser, judge
+from gr_vl.evaluation.metrics.judged import Judged, judge
 from gr_vl.evaluation.metrics.table import Table, cells_of, mean_of
 from gr_vl.schema import Answer, FailureReason, Modality, Sample, Task
 from gr_vl.tasks import ordered
@@ -53,8 +54,8 @@ class Evaluation:
 
     tasks: tuple[Task, ...]
     """The tasks that the samples have labels of."""
-    stated: tuple[Task, ...]
-    """The tasks that any answer states, whether or not a label of it is known."""
+    asked: tuple[Task, ...]
+    """The tasks of the guard, whether or not a label of them is known."""
     overall: Scores
     by_modality: Mapping[Modality, Scores]
     by_source: Mapping[str, Scores]
@@ -97,11 +98,11 @@ class Evaluation:
         return weighted_mean(values, [score.n for score in scores]), plain_mean(values)
 
     def summary(self) -> dict[str, float | None]:
-        """The numbers that programs compare, ratios as fractions; tasks that answers state are there even when unknown.
+        """The numbers that programs compare, ratios as fractions; the guard's tasks are there even when unknown.
 
         `accuracy` is the mean over the tasks; `unanswered` is there if a sample was not asked about.
         """
-        scores = {task: self.overall.get(task, Confusion()) for task in ordered((*self.stated, *self.tasks))}
+        scores = {task: self.overall.get(task, Confusion()) for task in ordered((*self.asked, *self.tasks))}
         by_task = {f"{task}_f1": found.f1 for task, found in scores.items()}
         by_task |= {f"{task}_accuracy": found.accuracy for task, found in scores.items()}
         return by_task | {
@@ -118,16 +119,19 @@ def evaluate(
     samples: Iterable[Sample],
     answers: Iterable[Answer],
     *,
-    dialect: str | Parser,
+    dialect: str,
     unparsable: str = "wrong",
     seed: int = 0,
 ) -> Evaluation:
-    """Samples and greedy answers to scores."""
-    return score(judge(samples, answers, dialect), unparsable=unparsable, seed=seed)
+    """Samples and greedy answers of a dialect to scores."""
+    judged = judge(samples, answers, dialect)
+    return score(judged, asked=dialects.get(dialect).tasks, unparsable=unparsable, seed=seed)
 
 
-def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0) -> Evaluation:
-    """Measure judged answers; `seed` fixes the resamples of the intervals."""
+def score(
+    judged: Sequence[Judged], *, asked: Iterable[Task] = (), unparsable: str = "wrong", seed: int = 0
+) -> Evaluation:
+    """Measure judged answers of a guard that was asked these tasks; `seed` fixes the resamples of the intervals."""
     failure_rule(unparsable)
     if not judged:
         raise DataError("there is no sample to measure; choose a split that holds some")
@@ -137,7 +141,7 @@ def score(judged: Sequence[Judged], *, unparsable: str = "wrong", seed: int = 0)
     tokens = [item.answer.tokens for item in judged if not item.answer.failure]
     return Evaluation(
         tasks=table.tasks,
-        stated=ordered(task for item in judged for task in item.said),
+        asked=tuple(asked),
         overall=_scores(judged, table.tasks, unparsable),
         by_modality=_grouped(judged, table.tasks, unparsable, lambda item: item.sample.modality),
         by_source=_grouped(judged, table.tasks, unparsable, lambda item: item.sample.source),

@@ -1,6 +1,9 @@
-"""Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
+"""Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself.
 
-from collections.abc import Iterable, Iterator, Mapping
+Whatever reads a corpus reads an index of one as well (`gr_vl.data.index`): what a stage leaves out costs no copy.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gr_vl.data import arrow
+from gr_vl.data import arrow, index
 from gr_vl.data.text import whole
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
@@ -163,36 +166,61 @@ def rows(path: Path, schema: pa.Schema = SCHEMA) -> Iterator[tuple[Sample, Mappi
 
 
 def batches(path: Path, size: int = READ, schema: pa.Schema = SCHEMA) -> Iterator[tuple[int, Any]]:
-    """The rows of a corpus as Arrow batches of exactly these columns, each with the number of its first row.
+    """The rows of a corpus, or of an index, as Arrow batches of exactly these columns, with each one's first number.
 
     Columns of text may also be whole numbers, categories or bytes, and one that holds nothing may be of any type.
     Raises DataError when the file is no corpus, has a column of another type, or cannot be read on.
     """
-    file, start = opened(path, schema), 0
+    start = 0
+    for batch in _chosen(path, lambda corpus: _whole(corpus, size, schema)):
+        yield start, batch
+        start += len(batch)
+
+
+def _chosen(path: Path, read: Callable[[Path], Iterator[Any]]) -> Iterator[Any]:
+    """The batches that `read` gives of a corpus; of an index, those of its corpus with the rows that it names."""
+    chosen = index.read(_parquet(path), path)
+    return read(path) if chosen is None else chosen.taken(read(chosen.corpus))
+
+
+def _whole(path: Path, size: int, schema: pa.Schema) -> Iterator[Any]:
+    file, start = _parquet(path), 0
+    names = file.schema_arrow.names
+    if missing := sorted(set(schema.names) - set(names)):
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
+    if twice := sorted({name for name in schema.names if names.count(name) > 1}):
+        raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
     try:
         for batch in file.iter_batches(batch_size=size, columns=schema.names):
             columns = [arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in schema]
-            yield start, pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
             start += len(batch)
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0][:200]
         raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
 
 
-def opened(path: Path, schema: pa.Schema = SCHEMA) -> Any:
-    """A corpus as a `pyarrow.parquet.ParquetFile`. Raises DataError when it is none."""
-    file = _parquet(path)
-    names = file.schema_arrow.names
-    if missing := sorted(set(schema.names) - set(names)):
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
-    if twice := sorted({name for name in schema.names if names.count(name) > 1}):
-        raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
-    return file
+def light(path: Path, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows with some columns alone, or parts of such, as they stand in the file: images without their bytes."""
+    for batch in _chosen(path, lambda corpus: _parquet(corpus).iter_batches(columns=["id", *columns])):
+        yield from batch.to_pylist()
+
+
+def ids(path: Path) -> list[str]:
+    """The ids of a corpus's rows, without reading anything else. Raises DataError as `batches`."""
+    only = pa.schema([SCHEMA.field("id")])
+    return [id for _, batch in batches(path, schema=only) for id in batch.column(0).to_pylist()]
 
 
 def count(path: Path) -> int:
     """Number of rows, from the file's footer alone. Raises DataError when the file is no parquet file."""
     return int(_parquet(path).metadata.num_rows)
+
+
+def files(path: Path) -> list[Path]:
+    """What a corpus is read from: itself, and behind an index the corpus that holds its rows."""
+    chosen = index.read(_parquet(path), path)
+    return [path] if chosen is None else [path, chosen.corpus]
 
 
 def _parquet(path: Path) -> Any:

@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from gr_vl.data import confined, io
 from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError, GuardError
@@ -151,7 +149,7 @@ def model_name(name: str) -> str:
 
 
 def corpus_of(run: Path, split: str) -> Path:
-    """The samples that were answered: those that the evaluation wrote down, or else the whole split."""
+    """The samples that were answered: those that the evaluation indexed, or else the whole split."""
     answered = run / "eval" / f"{split}.parquet"
     return answered if answered.is_file() else run / "data" / f"{split}.parquet"
 
@@ -161,12 +159,11 @@ def count_corpus(path: Path) -> CorpusCounts:
     labels = [f"{task}_label" for task in Task]
     columns = ["prompt", "response", *labels, "images.list.element.path"]
     counts: CorpusCounts = {}
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-        for row in batch.to_pylist():
-            bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
-            counter = counts.setdefault(bare.modality, Counter())
-            counter["samples"] += 1
-            counter.update(f"{name} {row[name]}" for name in labels if row[name])
+    for row in io.light(path, columns):
+        bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
+        counter = counts.setdefault(bare.modality, Counter())
+        counter["samples"] += 1
+        counter.update(f"{name} {row[name]}" for name in labels if row[name])
     return {modality: counts[modality] for modality in Modality if modality in counts}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gr_vl.augment import preference
+from gr_vl.data import index
 from gr_vl.encoding import Encoder
 from gr_vl.errors import DataError
 from gr_vl.stages import processing, training

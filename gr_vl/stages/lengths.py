@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gr_vl.data import images, io, measured
+from gr_vl.data import images, index, io, measured
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.measured import Measured
 from gr_vl.encoding import Encoder
@@ -34,7 +34,7 @@ class Kept:
 
 
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
-    """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; write the rest.
+    """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; index the rest.
 
     Where nothing is left out, the corpus itself is what is kept. For targets, rows without reasoning are left out too,
     and counted apart: a corpus may well have reasoning for some of its questions only.
@@ -65,9 +65,8 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
             f"{corpus}: {rows - left} of {rows} rows cannot be used ({_words(counts)}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
-    path = folder / "kept.parquet"
-    out = rejected.keys() | unreasoned
-    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out))
+    path, out = folder / "kept.parquet", rejected.keys() | unreasoned
+    index.write(path, corpus, ((row, id) for row, id in enumerate(io.ids(corpus)) if row not in out))
     unasked = {row["id"]: row["reason"] for row in rejected.values() if row["reason"] != REPEATED}
     return Kept(path, left, counts, len(unreasoned), unasked)
 

@@ -22,6 +22,7 @@ from verl.utils.metric import reduce_metrics
 
 from gr_vl import dialects
 from gr_vl.augment import preference
+from gr_vl.data import io
 from gr_vl.encoding import Encoder
 from gr_vl.preference_loss import Pairs, dpo, sums
 from gr_vl.progress import report
@@ -195,7 +196,9 @@ class PreferenceTrainer(GuardSFT):
 
 def _fingerprint(config: DictConfig, pairs: str) -> dict[bytes, bytes]:
     """What the reference's answers depend on: the pairs, byte for byte, and the weights by name, size and time."""
-    digest = hashlib.sha256(Path(pairs).read_bytes())
+    digest = hashlib.sha256()
+    for file in io.files(Path(pairs)):
+        digest.update(file.read_bytes())
     for file in sorted(Path(config.model.path).glob("*.safetensors")):
         digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     return {b"pairs and model": digest.hexdigest().encode()}

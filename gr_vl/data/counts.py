@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from gr_vl.data.sources.base import Refused
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Modality, Sample, Task
 
 
@@ -16,12 +16,12 @@ class Counts:
     """By key: `rows` for all; a modality, such as `text_image`; a task for samples with its label; `task/label`."""
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By field, reason and fix."""
-    first: dict[tuple[str, str, str], Refused] = field(default_factory=dict)
+    first: dict[tuple[str, str, str], Broken] = field(default_factory=dict)
     """The first row of each kind, to go and look at."""
 
-    def add(self, item: Sample | Refused) -> None:
+    def add(self, item: Sample | Broken) -> None:
         """Count one."""
-        if isinstance(item, Refused):
+        if isinstance(item, Broken):
             kind = (item.field, item.reason, item.fix)
             self.refused[kind] += 1
             self.first.setdefault(kind, item)
@@ -34,7 +34,7 @@ class Counts:
         return [(key, self.samples[key], published.get(key)) for key in known]
 
 
-def count(items: Iterable[Sample | Refused]) -> Counts:
+def count(items: Iterable[Sample | Broken]) -> Counts:
     """The tallies of a whole source."""
     counts = Counts()
     for item in items:

@@ -60,7 +60,7 @@ class Index:
             if done == len(rows):
                 return
         if len(rows):
-            raise DataError(f"{self.path}: {self.corpus} has other rows by now; run the stage that wrote the index again")
+            raise DataError(f"{self.path}: {self.corpus} has other rows by now; make the index again")
 
 
 def write(path: Path, corpus: Path, chosen: Chosen) -> int:

@@ -114,13 +114,14 @@ class Writer:
         else:
             self._part.unlink()
 
-    def add(self, sample: Sample) -> None:
-        """Write a sample, now or with those that follow."""
+    def add(self, sample: Sample) -> Sample:
+        """Write a sample, now or with those that follow, and hand it on."""
         self._rows.append(to_row(sample))
         self._bytes += sum(map(len, sample.images))
         self.count += 1
         if len(self._rows) == BATCH or self._bytes >= BATCH_BYTES:
             self._flush()
+        return sample
 
     def _flush(self) -> None:
         if self._rows:

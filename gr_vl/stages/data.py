@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     dialect = dialects.get(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
-        dropped = Counter[str]()
+        dropped, counts = Counter[str](), {}
         for split in SPLITS:
             corpus = Path(settings.folder) / f"{split}.parquet"
-            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect, dropped))
+            with io.Writer(folder / corpus.name) as writer:
+                counts[split] = count(map(writer.add, _questions(io.iterate(corpus), dialect, dropped)))
             known = measured.path_of(corpus)
             if known.is_file():
                 shutil.copyfile(known, folder / known.name)
-        counts = {split: count(io.iterate(folder / f"{split}.parquet")) for split in SPLITS}
         return counts | {"quarantined": dict(dropped)}
     sizes = {split: int(settings[split]) for split in SPLITS}
     splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
@@ -71,15 +72,22 @@ def _build(
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
-    dropped = Counter(reason for _, reason in loaded.quarantined)
+    dropped = Counter(bad.reason for bad in loaded.quarantined)
     splits = {split: list(_questions(samples, dialect, dropped)) for split, samples in splits.items()}
     return splits, dict(dropped)
 
 
 def count(samples: Iterable[Sample]) -> dict[str, int]:
     """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
-    number, tally = 0, Counter[str]()
-    for sample in samples:
-        number += 1
-        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels)
-    return {"n": number} | dict(sorted(tally.items()))
+    return total(map(classes, samples))
+
+
+def classes(sample: Sample) -> list[str]:
+    """The labels of a sample, each with its modality and task."""
+    return [f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels]
+
+
+def total(found: Iterable[list[str]]) -> dict[str, int]:
+    """What `count` returns, of samples with these classes."""
+    found = list(found)
+    return {"n": len(found)} | dict(sorted(Counter(chain.from_iterable(found)).items()))

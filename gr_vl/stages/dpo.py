@@ -7,11 +7,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gr_vl.augment import preference
-from gr_vl.data import index
+from gr_vl.data import index, quarantine
 from gr_vl.encoding import Encoder
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.stages import processing, training
-from gr_vl.stages.lengths import MAX_SHARE
+from gr_vl.stages.lengths import MAX_SHARE, unfit
+
+Kept = dict[int, preference.Preference]
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -38,32 +40,42 @@ def _train(config: DictConfig) -> None:
 
 
 def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[preference.Preference], int]:
-    """Leave out the pairs with a sequence over the limit or an image that cannot be read, and write the rest."""
-    pairs, limit = preference.read(Path(config.data.train_files)), config.data.max_length
-    kept, rejected = [], []
-    for pair in pairs:
-        reason = _reason(pair, encoder, limit)
-        if reason is None:
-            kept.append(pair)
-        else:
-            rejected.append({"id": pair.sample.id, "reason": reason})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "quarantine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rejected))
-    if len(rejected) > MAX_SHARE * len(pairs) or len(kept) < config.data.train_batch_size:
+    """Leave out the pairs with a sequence over the limit or an image that cannot be read, and index the rest."""
+    corpus, limit = Path(config.data.train_files), config.data.max_length
+    kept, rejected = _parted(corpus, encoder, limit)
+    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
+    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < config.data.train_batch_size:
         raise DataError(
-            f"{config.data.train_files}: {len(kept)} of {len(pairs)} pairs can be used, for batches of "
+            f"{corpus}: {len(kept)} of {len(kept) + len(rejected)} pairs can be used, for batches of "
             f"{config.data.train_batch_size}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
         )
-    preference.write(folder / "kept.parquet", kept)
-    return kept, len(rejected)
+    _write(folder / "kept.parquet", corpus, kept)
+    return list(kept.values()), len(rejected)
 
 
 def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[str | None, int]:
-    """The file of the pairs to measure by that fit, None where there is none; and the number of those that do not."""
-    pairs = [] if config.data.val_files is None else preference.read(Path(config.data.val_files))
-    kept = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
-    preference.write(folder / "kept_held_out.parquet", kept)
-    return str(folder / "kept_held_out.parquet") if kept else None, len(pairs) - len(kept)
+    """The index of the pairs to measure that fit, None where there is none; and the number of those that do not."""
+    if config.data.val_files is None:
+        return None, 0
+    corpus, path = Path(config.data.val_files), folder / "kept_held_out.parquet"
+    kept, rejected = _parted(corpus, encoder, config.data.max_length)
+    _write(path, corpus, kept)
+    return str(path) if kept else None, len(rejected)
+
+
+def _write(path: Path, corpus: Path, kept: Kept) -> None:
+    index.write(path, corpus, ((row, pair.sample.id) for row, pair in kept.items()))
+
+
+def _parted(corpus: Path, encoder: Encoder, limit: int) -> tuple[Kept, list[Broken]]:
+    """The pairs that fit, by row, and what is wrong with the others."""
+    kept, rejected = {}, []
+    for row, pair in enumerate(preference.read(corpus)):
+        if (reason := _reason(pair, encoder, limit)) is None:
+            kept[row] = pair
+        else:
+            rejected.append(unfit(reason).at(corpus.name, row, pair.sample.id))
+    return kept, rejected
 
 
 def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | None:

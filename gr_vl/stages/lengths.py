@@ -1,16 +1,15 @@
 """No row is ever cut: one that does not fit goes to a quarantine file with its reason, and is counted."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gr_vl.data import images, index, io, measured
+from gr_vl.data import images, index, io, measured, quarantine
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.measured import Measured
 from gr_vl.encoding import Encoder
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Sample
 
 MAX_SHARE = 0.1
@@ -49,16 +48,14 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
             unreasoned.add(rows)
         # Answers, errors and scores are kept by id.
         elif reason := REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets):
-            rejected[rows] = {"id": sample.id, "reason": reason}
+            rejected[rows] = unfit(reason).at(corpus.name, rows, sample.id)
         seen.add(sample.id)
         rows += 1
-    counts = dict(Counter(row["reason"].split(":")[0] for row in rejected.values()))
+    counts = dict(Counter(bad.reason.split(":")[0] for bad in rejected.values()))
     if not counts and not unreasoned:
         return Kept(corpus, rows, {})
     asked, left = rows - len(unreasoned), rows - len(unreasoned) - len(rejected)
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row) + "\n" for row in rejected.values())
-    (folder / "quarantine.jsonl").write_text("".join(lines))
+    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected.values()))
     if len(rejected) > MAX_SHARE * asked or left < least:
         counts |= {"no reasoning": len(unreasoned)} if unreasoned else {}
         raise DataError(
@@ -67,8 +64,13 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
         )
     path, out = folder / "kept.parquet", rejected.keys() | unreasoned
     index.write(path, corpus, ((row, id) for row, id in enumerate(io.ids(corpus)) if row not in out))
-    unasked = {row["id"]: row["reason"] for row in rejected.values() if row["reason"] != REPEATED}
+    unasked = {str(bad.id): bad.reason for bad in rejected.values() if bad.reason != REPEATED}
     return Kept(path, left, counts, len(unreasoned), unasked)
+
+
+def unfit(reason: str) -> Broken:
+    """A row that is left out whole, with no one field to blame."""
+    return Broken("", None, reason, "mend the row, raise the limit, or go on without it")
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -12,7 +12,7 @@ from gr_vl.augment import difficulty, mining
 from gr_vl.data import index, io
 from gr_vl.errors import DataError
 from gr_vl.seeding import seed_of
-from gr_vl.stages.data import count
+from gr_vl.stages.data import classes, total
 from gr_vl.stages.lengths import Kept
 from gr_vl.stages.serve import serve
 
@@ -22,9 +22,10 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.mine.folder)
     generator, request, kept = serve(config, folder)
     corpus, rows = _drawn(kept, folder / "drawn.parquet", config.gr_vl.generation.samples, seed)
-    answered = generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl")
-    grammar = dialects.get(config.gr_vl.dialect)
-    errors = [difficulty.errors(sample, (answer.text for answer in answers), grammar) for sample, answers in answered]
+    grammar, errors, known = dialects.get(config.gr_vl.dialect), [], {}
+    for sample, answers in generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl"):
+        errors.append(difficulty.errors(sample, (answer.text for answer in answers), grammar))
+        known[sample.id] = classes(sample)
     difficulty.write(folder, errors)
     (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, request.answers), indent=2))
     hard = mining.select(
@@ -41,7 +42,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {
         "sampled": rows,
         "answers": rows * request.answers,
-        "hard": count(io.iterate(out)),
+        "hard": total(known[id] for id in hard),
         "quarantined": kept.quarantined,
     }
 

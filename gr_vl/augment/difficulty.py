@@ -6,7 +6,7 @@ and modality.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gr_vl.augment.mining import is_correct
+from gr_vl.data.build.files import whole
 from gr_vl.dialects import Dialect
 from gr_vl.schema import Modality, ParseFailure, Sample, Task, Verdict
 
@@ -75,17 +76,10 @@ def _wrong(outcomes: Sequence[Verdict | ParseFailure], expected: Any) -> int:
 
 def write(folder: Path, rows: Sequence[Errors]) -> None:
     """Write `errors.parquet`, `difficulty.md` and `difficulty.png`."""
-    part = folder / "errors.part"
-    pq.write_table(pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMA), part)
-    part.replace(folder / "errors.parquet")
+    with whole(folder / "errors.parquet") as part:
+        pq.write_table(pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMA), part)
     (folder / "difficulty.md").write_text(table(rows), encoding="utf-8")
     _picture(rows, folder / "difficulty.png")
-
-
-def read(path: Path) -> list[Errors]:
-    """The rows of an `errors.parquet`."""
-    names = [item.name for item in fields(Errors)]
-    return [Errors(**row) for row in pq.read_table(path, columns=names).to_pylist()]
 
 
 def histogram(rows: Sequence[Errors], k: int) -> dict[str, Any]:

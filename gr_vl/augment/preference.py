@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from gr_vl.augment.mining import keep
 from gr_vl.data import io
+from gr_vl.data.build.files import whole
 from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Answer, ParseFailure, Sample, Task
@@ -203,10 +204,8 @@ def write(path: Path, found: Sequence[Preference]) -> None:
     """Write pairs to parquet; the file appears only when it is whole."""
     names = _SCHEMA.names[len(io.SCHEMA.names) :]
     rows = [io.to_row(pair.sample) | {name: getattr(pair, name) for name in names} for pair in found]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), part)
-    part.replace(path)
+    with whole(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), part)
 
 
 def read(path: Path) -> list[Preference]:

@@ -1,7 +1,7 @@
 """What a folder held, by modality, task and class, beside the counts that were published for it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gr_vl.errors import Broken
@@ -32,14 +32,6 @@ class Counts:
         """Key, what was found, and what was published, if it was: every key of either, in the order of `order`."""
         known = [key for key in order() if key in published or self.samples[key]]
         return [(key, self.samples[key], published.get(key)) for key in known]
-
-
-def count(items: Iterable[Sample | Broken]) -> Counts:
-    """The tallies of a whole source."""
-    counts = Counts()
-    for item in items:
-        counts.add(item)
-    return counts
 
 
 def keys(sample: Sample) -> list[str]:

@@ -14,13 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gr_vl.data.build.files import whole
 from gr_vl.errors import DataError
 
 SCHEMA = pa.schema([("row", pa.int64()), ("id", pa.string())])
 _CORPUS = b"gr_vl.corpus"
-
-Chosen = Iterable[tuple[int, str]]
-"""Number and id of each row, in the order in which they are to be read."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +61,19 @@ class Index:
             raise DataError(f"{self.path}: {self.corpus} has other rows by now; make the index again")
 
 
-def write(path: Path, corpus: Path, chosen: Chosen) -> int:
-    """Name rows of a corpus, or of another index of it, in a file; it appears only when it is whole. Their number."""
+def write(path: Path, corpus: Path, chosen: Iterable[tuple[int, str]]) -> Path:
+    """Name rows of a corpus, or of another index of it, each by number and id, in this order; returns `path`."""
     pairs = list(chosen)
     rows = np.array([row for row, _ in pairs], np.int64)
     if (other := read(pq.ParquetFile(corpus), corpus)) is not None:
         corpus, rows = other.corpus, other.rows[rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    way = os.path.relpath(corpus, path.parent)
-    if not (path.parent / way).exists():  # `..` out of a linked folder leads elsewhere
-        way = os.path.relpath(corpus.resolve(), path.parent.resolve())
-    table = pa.table([rows, [id for _, id in pairs]], SCHEMA.with_metadata({_CORPUS: way}))
-    part = path.with_suffix(".part")
-    pq.write_table(table, part)
-    part.replace(path)
-    return len(pairs)
+    with whole(path) as part:
+        way = os.path.relpath(corpus, path.parent)
+        if not (path.parent / way).exists():  # `..` out of a linked folder leads elsewhere
+            way = os.path.relpath(corpus.resolve(), path.parent.resolve())
+        table = pa.table([rows, [id for _, id in pairs]], SCHEMA.with_metadata({_CORPUS: way}))
+        pq.write_table(table, part)
+    return path
 
 
 def read(file: Any, path: Path) -> Index | None:

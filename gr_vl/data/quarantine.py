@@ -13,5 +13,4 @@ from gr_vl.data.build.files import replace_text
 
 def write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write what `Broken.record` gives of every row; the file is the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     replace_text(path, "".join(f"{json.dumps(record)}\n" for record in records))

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from gr_vl.data.build.files import replace_text
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.against import against
 from gr_vl.evaluation.curves import Curve, read_metrics
@@ -80,14 +81,13 @@ def write_report(folder: RunFolder, other: RunFolder | None = None) -> Path:
     environment.filters |= {"p_value": p_value}
     environment.globals |= {"colour": plots.colour, "shade": plots.shade}
     page = environment.get_template("report.html.j2").render(_context(folder) | {"against": compared})
-    # A lone surrogate, which JSON can carry, has no encoding.
     name = "report.html" if other is None else f"against_{other.path.resolve().name}.html"
-    return _replace(folder.path / name, page.encode("utf-8", "replace"))
+    return replace_text(folder.path / name, page)
 
 
 def write_summary(folder: RunFolder) -> Path:
     """Write `summary.json` in a run folder."""
-    return _replace(folder.path / "summary.json", (json.dumps(folder.summary(), indent=2) + "\n").encode())
+    return replace_text(folder.path / "summary.json", json.dumps(folder.summary(), indent=2) + "\n")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -210,10 +210,3 @@ def _transcripts(folder: RunFolder) -> list[dict[str, Any]]:
         {"title": group.title, "samples": [transcripts.view(row, images[id]) for id, row in group.samples.items()]}
         for group in groups
     ]
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
-    return path

@@ -5,7 +5,7 @@ Any part may be absent. What is absent or cannot be used becomes a note, so that
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
-from gr_vl.schema import Modality, Sample, Task
+from gr_vl.schema import Modality
 
 STAGES = ("data", "base", "subset", "sft", "mine", "concat", "pairs", "pairs_ensemble", "dpo", "rl", "rl_eco", "eval")
 """Stages in order."""
@@ -156,14 +156,11 @@ def corpus_of(run: Path, split: str) -> Path:
 
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
-    labels = [f"{task}_label" for task in Task]
-    columns = ["prompt", "response", *labels, "images.list.element.path"]
     counts: CorpusCounts = {}
-    for row in io.light(path, columns):
-        bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
-        counter = counts.setdefault(bare.modality, Counter())
+    for sample in io.light(path):
+        counter = counts.setdefault(sample.modality, Counter())
         counter["samples"] += 1
-        counter.update(f"{name} {row[name]}" for name in labels if row[name])
+        counter.update(f"{task}_label {label}" for task, label in sample.labels.items())
     return {modality: counts[modality] for modality in Modality if modality in counts}
 
 
@@ -185,7 +182,7 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
     for split in ordered({*others, *(file.stem for file in files)}, _SPLITS):
         models = {file.parent.name: file for file in files if file.stem == split} | others.get(split, {})
         try:
-            samples = [_light(sample) for sample in io.iterate(corpus_of(run, split))]
+            samples = list(io.light(corpus_of(run, split)))
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue
@@ -201,10 +198,6 @@ def _judge_all(run: Path, dialect: str, notes: list[str]) -> dict[str, dict[str,
                     words = f"{len(refused)} calls about {split} were refused and count as unparsable"
                     notes.append(f"Model {model}: {words}, the first: {refused[0]['why']}.")
     return {split: models for split, models in judged.items() if any(models.values())}
-
-
-def _light(sample: Sample) -> Sample:
-    return replace(sample, images=(b"",) * len(sample.images))
 
 
 def _without_name(stage: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +78,8 @@ def _build(
 
 def count(samples: Iterable[Sample]) -> dict[str, int]:
     """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
-    return total(map(classes, samples))
-
-
-def classes(sample: Sample) -> list[str]:
-    """The labels of a sample, each with its modality and task."""
-    return [f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels]
-
-
-def total(found: Iterable[list[str]]) -> dict[str, int]:
-    """What `count` returns, of samples with these classes."""
-    found = list(found)
-    return {"n": len(found)} | dict(sorted(Counter(chain.from_iterable(found)).items()))
+    number, tally = 0, Counter[str]()
+    for sample in samples:
+        number += 1
+        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in Task if task in sample.labels)
+    return {"n": number} | dict(sorted(tally.items()))

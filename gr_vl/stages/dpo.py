@@ -13,8 +13,6 @@ from gr_vl.errors import Broken, DataError
 from gr_vl.stages import processing, training
 from gr_vl.stages.lengths import MAX_SHARE, unfit
 
-Kept = dict[int, preference.Preference]
-
 
 def run(config: DictConfig) -> dict[str, Any]:
     """Train, then publish the last checkpoint as a model folder; the counts hold its margin on the held-out pairs."""
@@ -41,41 +39,36 @@ def _train(config: DictConfig) -> None:
 
 def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[preference.Preference], int]:
     """Leave out the pairs with a sequence over the limit or an image that cannot be read, and index the rest."""
-    corpus, limit = Path(config.data.train_files), config.data.max_length
-    kept, rejected = _parted(corpus, encoder, limit)
+    corpus, limit, least = config.data.train_files, config.data.max_length, config.data.train_batch_size
+    kept, rejected = _parted(Path(corpus), encoder, limit, folder / "kept.parquet")
     quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
-    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < config.data.train_batch_size:
+    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
         raise DataError(
             f"{corpus}: {len(kept)} of {len(kept) + len(rejected)} pairs can be used, for batches of "
-            f"{config.data.train_batch_size}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
+            f"{least}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
         )
-    _write(folder / "kept.parquet", corpus, kept)
-    return list(kept.values()), len(rejected)
+    return kept, len(rejected)
 
 
 def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[str | None, int]:
     """The index of the pairs to measure that fit, None where there is none; and the number of those that do not."""
     if config.data.val_files is None:
         return None, 0
-    corpus, path = Path(config.data.val_files), folder / "kept_held_out.parquet"
-    kept, rejected = _parted(corpus, encoder, config.data.max_length)
-    _write(path, corpus, kept)
+    path = folder / "kept_held_out.parquet"
+    kept, rejected = _parted(Path(config.data.val_files), encoder, config.data.max_length, path)
     return str(path) if kept else None, len(rejected)
 
 
-def _write(path: Path, corpus: Path, kept: Kept) -> None:
-    index.write(path, corpus, ((row, pair.sample.id) for row, pair in kept.items()))
-
-
-def _parted(corpus: Path, encoder: Encoder, limit: int) -> tuple[Kept, list[Broken]]:
-    """The pairs that fit, by row, and what is wrong with the others."""
-    kept, rejected = {}, []
+def _parted(corpus: Path, encoder: Encoder, limit: int, path: Path) -> tuple[list[preference.Preference], list[Broken]]:
+    """The pairs that fit, which are indexed, and what is wrong with the others."""
+    kept, rejected = [], []
     for row, pair in enumerate(preference.read(corpus)):
         if (reason := _reason(pair, encoder, limit)) is None:
-            kept[row] = pair
+            kept.append((row, pair))
         else:
             rejected.append(unfit(reason).at(corpus.name, row, pair.sample.id))
-    return kept, rejected
+    index.write(path, corpus, ((row, pair.sample.id) for row, pair in kept))
+    return [pair for _, pair in kept], rejected
 
 
 def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | None:

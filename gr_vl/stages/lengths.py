@@ -42,30 +42,29 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
     Raises DataError when more than `MAX_SHARE` of the other rows are left out, or fewer than `least` remain.
     """
     known = measured.read(corpus, encoder.fingerprint)
-    rows, rejected, unreasoned, seen = 0, {}, set(), set()
-    for sample in io.iterate(corpus):
+    kept, rejected, unreasoned, seen = list[tuple[int, str]](), list[Broken](), 0, set[str]()
+    for row, sample in enumerate(io.iterate(corpus)):
         if targets and sample.reasoning is None:
-            unreasoned.add(rows)
+            unreasoned += 1
         # Answers, errors and scores are kept by id.
         elif reason := REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets):
-            rejected[rows] = unfit(reason).at(corpus.name, rows, sample.id)
+            rejected.append(unfit(reason).at(corpus.name, row, sample.id))
+        else:
+            kept.append((row, sample.id))
         seen.add(sample.id)
-        rows += 1
-    counts = dict(Counter(bad.reason.split(":")[0] for bad in rejected.values()))
+    counts = dict(Counter(bad.reason.split(":")[0] for bad in rejected))
     if not counts and not unreasoned:
-        return Kept(corpus, rows, {})
-    asked, left = rows - len(unreasoned), rows - len(unreasoned) - len(rejected)
-    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected.values()))
-    if len(rejected) > MAX_SHARE * asked or left < least:
-        counts |= {"no reasoning": len(unreasoned)} if unreasoned else {}
+        return Kept(corpus, len(kept), {})
+    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
+    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
+        counts |= {"no reasoning": unreasoned} if unreasoned else {}
+        out = unreasoned + len(rejected)
         raise DataError(
-            f"{corpus}: {rows - left} of {rows} rows cannot be used ({_words(counts)}); "
+            f"{corpus}: {out} of {out + len(kept)} rows cannot be used ({_words(counts)}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
-    path, out = folder / "kept.parquet", rejected.keys() | unreasoned
-    index.write(path, corpus, ((row, id) for row, id in enumerate(io.ids(corpus)) if row not in out))
-    unasked = {str(bad.id): bad.reason for bad in rejected.values() if bad.reason != REPEATED}
-    return Kept(path, left, counts, len(unreasoned), unasked)
+    unasked = {str(bad.id): bad.reason for bad in rejected if bad.reason != REPEATED}
+    return Kept(index.write(folder / "kept.parquet", corpus, kept), len(kept), counts, unreasoned, unasked)
 
 
 def unfit(reason: str) -> Broken:

@@ -12,7 +12,7 @@ from gr_vl.augment import difficulty, mining
 from gr_vl.data import index, io
 from gr_vl.errors import DataError
 from gr_vl.seeding import seed_of
-from gr_vl.stages.data import classes, total
+from gr_vl.stages.data import count
 from gr_vl.stages.lengths import Kept
 from gr_vl.stages.serve import serve
 
@@ -22,10 +22,9 @@ def run(config: DictConfig) -> dict[str, Any]:
     settings, seed, folder = config.gr_vl.mine, config.gr_vl.seed, Path(config.gr_vl.mine.folder)
     generator, request, kept = serve(config, folder)
     corpus, rows = _drawn(kept, folder / "drawn.parquet", config.gr_vl.generation.samples, seed)
-    grammar, errors, known = dialects.get(config.gr_vl.dialect), [], {}
-    for sample, answers in generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl"):
-        errors.append(difficulty.errors(sample, (answer.text for answer in answers), grammar))
-        known[sample.id] = classes(sample)
+    answered = generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl")
+    grammar = dialects.get(config.gr_vl.dialect)
+    errors = [difficulty.errors(sample, (answer.text for answer in answers), grammar) for sample, answers in answered]
     difficulty.write(folder, errors)
     (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, request.answers), indent=2))
     hard = mining.select(
@@ -38,11 +37,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     )
     if not hard:
         raise DataError(f"gr_vl.mine.rule={settings.rule}: none of {rows} samples is hard; use mixed or any_wrong")
-    index.write(folder / "hard.parquet", corpus, ((row, id) for row, id in enumerate(io.ids(corpus)) if id in hard))
+    chosen = ((row, id) for row, id in enumerate(io.ids(corpus)) if id in hard)
+    out = index.write(folder / "hard.parquet", corpus, chosen)
     return {
         "sampled": rows,
         "answers": rows * request.answers,
-        "hard": total(known[id] for id in hard),
+        "hard": count(io.light(out)),
         "quarantined": kept.quarantined,
     }
 
@@ -53,4 +53,4 @@ def _drawn(kept: Kept, path: Path, number: int | None, seed: int) -> tuple[Path,
         return kept.path, kept.rows
     places = random.Random(seed_of(seed, "mining")).sample(range(kept.rows), number)
     ids = io.ids(kept.path)
-    return path, index.write(path, kept.path, ((place, ids[place]) for place in places))
+    return index.write(path, kept.path, ((place, ids[place]) for place in places)), number

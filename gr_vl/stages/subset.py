@@ -21,6 +21,7 @@ def run(config: DictConfig) -> dict[str, Any]:
                 f"gr_vl.subset.without.{name}: {', '.join(sorted(unknown))} is no source of {corpus}, whose column "
                 f"source has: {', '.join(sorted(known))}; name some of these, or build the corpus with its origins"
             )
-        kept = (row for source, row in rows if source not in without)
-        sizes[name] = index.write(Path(settings.folder) / f"{name}.parquet", corpus, kept)
+        kept = [row for source, row in rows if source not in without]
+        index.write(Path(settings.folder) / f"{name}.parquet", corpus, kept)
+        sizes[name] = len(kept)
     return {"rows": sizes}

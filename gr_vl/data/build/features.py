@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from gr_vl.data.build import fingerprints, rows
+from gr_vl.data.build.files import whole
 from gr_vl.errors import Broken
 from gr_vl.schema import Label, Sample, Task
 
@@ -87,10 +88,8 @@ def write_shard(job: Job) -> int:
             quarantined.append(placed.record())
     notes = {"rows": str(len(job.chunk.items)), "quarantined": json.dumps(quarantined)}
     table = pa.Table.from_pylist(known, schema=SCHEMA.with_metadata(notes))
-    part = job.path.with_suffix(".part")
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with whole(job.path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    part.replace(job.path)
     return len(job.chunk.items)
 
 

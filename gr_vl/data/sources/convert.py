@@ -37,28 +37,39 @@ def _matching(root: Path, names: str) -> list[Path]:
     return sorted({path for name in names.split(",") for path in confined.files(root, name)})
 
 
-def reader(
-    source: str, *patterns: str, convert: Convert, selects: Callable[[Mapping[str, Any]], bool] | None = None
-) -> Callable[[Path], Iterator[Sample | Broken]]:
-    """A `Source.read` over every file that matches a pattern. Rows that `selects` denies are none of the source's."""
-    return partial(_read, source, patterns, convert, selects)
+def reader(source: str, *patterns: str, convert: Convert, **how: Any) -> Callable[[Path], Iterator[Sample | Broken]]:
+    """A `Source.read` over every file that matches a pattern; `how` is for `read`."""
+    return partial(_read, source, patterns, convert, how)
 
 
 def _read(
-    source: str,
-    patterns: tuple[str, ...],
-    convert: Convert,
-    selects: Callable[[Mapping[str, Any]], bool] | None,
-    root: Path,
+    source: str, patterns: tuple[str, ...], convert: Convert, how: Mapping[str, Any], root: Path
 ) -> Iterator[Sample | Broken]:
     seen: set[str] = set()
     for path in files(root, *patterns):
-        file = path.relative_to(root).as_posix()
-        for number, item in enumerate(tables.rows(path)):
-            if isinstance(item, Broken):
-                yield item.at(file, number)
-            elif selects is None or selects(item):
-                yield from converted(Row(item, source, root, file, number), convert, seen)
+        yield from read(source, root, path, convert, seen, **how)
+
+
+def read(
+    source: str,
+    root: Path,
+    path: Path,
+    convert: Convert,
+    seen: set[str],
+    *,
+    selects: Callable[[Mapping[str, Any]], bool] = lambda row: True,
+    rows: Callable[[Path], Iterable[tables.Item]] = tables.rows,
+) -> Iterator[Sample | Broken]:
+    """The samples of one file, or why there are none; rows that `selects` denies are none of the source's.
+
+    `seen` holds the ids that were given before.
+    """
+    file = path.relative_to(root).as_posix()
+    for number, item in enumerate(rows(path)):
+        if isinstance(item, Broken):
+            yield item.at(file, number)
+        elif selects(item):
+            yield from converted(Row(item, source, root, file, number), convert, seen)
 
 
 def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Broken]:
@@ -75,15 +86,3 @@ def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Broke
         return [error.at(row.file, row.number)]
     seen.update(sample.id for sample in samples)
     return list(samples)
-
-
-def pictures_reader(source: str, pattern: str, *, convert: Convert) -> Callable[[Path], Iterator[Sample | Broken]]:
-    """A `Source.read` for sets without a table: a row with one cell, `image`, for every file that matches."""
-    return partial(_read_pictures, source, pattern, convert)
-
-
-def _read_pictures(source: str, pattern: str, convert: Convert, root: Path) -> Iterator[Sample | Broken]:
-    seen: set[str] = set()
-    for path in files(root, pattern):
-        file = path.relative_to(root).as_posix()
-        yield from converted(Row({"image": file}, source, root, file, 0), convert, seen)

@@ -109,9 +109,12 @@ def report(
 
 def _report(run: Path, console: Console, other: Path | None = None) -> None:
     from gr_vl.evaluation.report import write_report, write_summary
+    from gr_vl.evaluation.run_folder import load
 
-    summary = write_summary(run)
-    display.say(console, "done", "green", f"  report   {write_report(run, other)}  {summary}")
+    folder = load(run)
+    summary = write_summary(folder)
+    page = write_report(folder, None if other is None else load(other))
+    display.say(console, "done", "green", f"  report   {page}  {summary}")
 
 
 @app.command(epilog="Example: gr-vl compare runs/seed1 runs/seed2 runs/seed3")

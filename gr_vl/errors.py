@@ -1,5 +1,6 @@
 """What can go wrong, by whose mistake it is. The command line turns `GuardError` into one line and exit code 2."""
 
+from copy import copy
 from typing import Any
 
 
@@ -28,20 +29,49 @@ class StageError(Exception):
 FETCH = "correct the row, or fetch the file again"
 
 
+SHOWN = 80
+"""Characters of an unusable value that are shown."""
+
+
 class Broken(Exception):
-    """A row or a cell that is there and cannot be used: yielded or held in its place, or raised by its reader."""
+    """What is wrong with a row or a cell: yielded or held in its place, or raised by its reader.
+
+    `value` is what stands there as Python writes it, cut; `reason` is one of few, since rows are counted by it.
+    """
+
+    file: str | None = None
+    row: int | None = None
+    """From 0, as it stands in the file."""
+    id: str | None = None
 
     def __init__(self, field: str, value: Any, reason: str, fix: str = FETCH) -> None:
-        super().__init__(reason)
-        self.field, self.value, self.reason, self.fix = field, value, reason, fix
+        self.field, self.value, self.reason, self.fix = field, shown(value), reason, fix
+        self._begins = f"{field} is " if isinstance(value, bytes) else f"{field}: "
+        if value is not None and not isinstance(value, bytes):
+            self._begins += f"{self.value}: "
+        super().__init__(field, self.value, reason, fix)
 
     @classmethod
     def repeated(cls, field: str) -> "Broken":
         """A cell of a table that has two columns of one name."""
         return cls(field, None, "a column that is there twice", "keep one of them")
 
+    def at(self, file: str | None, row: int, id: str | None = None) -> "Broken":
+        """The same, with its place; holds on to nothing of where it was raised."""
+        placed = copy(self)
+        placed.file, placed.row, placed.id = file, row, id
+        return placed
+
+    def record(self) -> dict[str, Any]:
+        """Plain values: a line of a quarantine file."""
+        return {name: getattr(self, name) for name in ("file", "row", "id", "field", "value", "reason", "fix")}
+
     def __str__(self) -> str:
-        if isinstance(self.value, bytes):
-            return f"{self.field} is {self.reason}; {self.fix}"
-        shown = "" if self.value is None else f"{self.value!r:.80}: "
-        return f"{self.field}: {shown}{self.reason}; {self.fix}"
+        return f"{self._begins}{self.reason}; {self.fix}"
+
+
+def shown(value: Any) -> str:
+    """A value for people to read, however large it is."""
+    if isinstance(value, bytes) and len(value) > SHOWN:
+        return f"{len(value):,} bytes"
+    return repr(value[:SHOWN] if isinstance(value, str) else value)[:SHOWN]

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
+from gr_vl.data.build.files import replace_text
+
 NAME = "progress.json"
 
 
 def report(folder: Path, done: int, total: int, note: str = "") -> None:
     """Replace the progress file of a stage's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{NAME}.part"
-    part.write_text(json.dumps({"done": done, "total": total, "note": note}))
-    part.replace(folder / NAME)
+    replace_text(folder / NAME, json.dumps({"done": done, "total": total, "note": note}))

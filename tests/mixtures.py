@@ -10,7 +10,8 @@ from PIL import Image
 
 from gr_vl.data import images
 from gr_vl.data.build import recipe, run
-from gr_vl.data.sources.base import Refused, Source
+from gr_vl.data.sources.base import Source
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Task
 from gr_vl.tasks import SHARED
 
@@ -55,7 +56,7 @@ def make_broken(name, number):
     """Rows that cannot be used: refused by a converter, or with a fault of ours."""
     for i in range(number):
         if i % (len(BROKEN) + 1) == len(BROKEN):
-            yield Refused("rows.json", i, "label", "'maybe'", "unknown label", "write harmful or unharmful")
+            yield Broken("label", "maybe", "unknown label", "write harmful or unharmful").at("rows.json", i)
         else:
             yield dataclasses.replace(make_sample(f"{name}-broken{i}"), **BROKEN[i % (len(BROKEN) + 1)])
 

@@ -14,8 +14,8 @@ from gr_vl.cli import app
 from gr_vl.data import images, io, measured
 from gr_vl.data.build import workers
 from gr_vl.data.build.fingerprints import exact_key
-from gr_vl.data.build.validate import Finding, Report, validate
-from gr_vl.errors import DataError
+from gr_vl.data.build.validate import Report, validate
+from gr_vl.errors import Broken, DataError
 from gr_vl.stages import lengths
 
 
@@ -127,8 +127,8 @@ def test_the_command_prints_findings_writes_them_and_exits_with_2_above_the_shar
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, DataError)
     assert "1 of 3 rows cannot be used" in str(result.exception)
-    found = Finding(**json.loads(out.read_text()))
-    assert found == Finding(1, "r1", "prompt_label", "'maybe'", "unknown label", "write harmful or unharmful")
+    wanted = Broken("prompt_label", "maybe", "unknown label", "write harmful or unharmful").at(path.name, 1, "r1")
+    assert json.loads(out.read_text()) == wanted.record()
 
 
 @pytest.mark.parametrize(

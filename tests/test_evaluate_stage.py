@@ -88,10 +88,10 @@ def test_what_cannot_be_asked_is_scored_as_wrong_and_counted(evaluated, rows, tm
     assert (found["n"], found["unanswered"]) == (20 + number, number)
     assert found["prompt_f1"] == pytest.approx(2 * 20 / (2 * 20 + number))
     assert found["parse_failure_rate"] == pytest.approx(number / (20 + number))
-    assert json.loads(write_summary(tmp_path).read_text())["eval"]["sft"] == found
+    assert json.loads(write_summary(load(tmp_path)).read_text())["eval"]["sft"] == found
     (result,) = load(tmp_path).evaluations["test"].values()
     assert (result.by_source["demo"][Task.PROMPT].n, result.failures) == (20 + number, {"unanswered": number})
-    assert f"<small>unanswered {number}</small>" in write_report(tmp_path).read_text()
+    assert f"<small>unanswered {number}</small>" in write_report(load(tmp_path)).read_text()
 
 
 def test_the_answer_says_why_the_sample_was_not_asked_and_has_no_part_in_the_tokens(evaluated, rows, tmp_path):
@@ -130,10 +130,10 @@ def test_the_rule_drop_reaches_scores_run_report_and_summary(evaluated, rows, tm
     # 20 of 20 found, one false alarm, and the one that was not asked is left out.
     assert counts["scores"]["sft"]["prompt_f1"] == pytest.approx(40 / 41)
     assert json.loads((tmp_path / "run.json").read_text())["unparsable"] == "drop"
-    assert json.loads(write_summary(tmp_path).read_text())["eval"] == counts["scores"]
+    assert json.loads(write_summary(load(tmp_path)).read_text())["eval"] == counts["scores"]
     (result,) = load(tmp_path).evaluations["test"].values()
     assert (result.overall[Task.PROMPT].n, result.n, result.unanswered) == (21, 22, 1)
-    page = write_report(tmp_path).read_text()
+    page = write_report(load(tmp_path)).read_text()
     assert "Unparsable answers are left out of F1." in page
     assert "Unparsable is left out" in page
 

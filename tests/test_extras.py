@@ -18,6 +18,7 @@ from gr_vl import compose, extras
 from gr_vl.data import io
 from gr_vl.errors import ConfigError
 from gr_vl.evaluation.report import write_summary
+from gr_vl.evaluation.run_folder import load
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -95,7 +96,7 @@ def folder(tmp_path):
     (tmp_path / "model" / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     io.write(tmp_path / "run" / "data" / "train.parquet", [make_sample("a")])
     make_run(tmp_path / "made", n=20, steps=6)
-    write_summary(tmp_path / "made")
+    write_summary(load(tmp_path / "made"))
     return tmp_path
 
 

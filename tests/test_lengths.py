@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from factories import make_png
 from omegaconf import OmegaConf
@@ -47,7 +48,9 @@ def test_what_does_not_fit_is_set_aside_with_its_reason(fit, with_outliers, enco
     assert io.read(kept.path) == with_outliers[2:]
     long, broken = map(json.loads, (tmp_path / "sft" / "quarantine.jsonl").read_text().splitlines())
     number = len(encoder.with_target(with_outliers[0]).ids)
-    assert long == {"id": "long", "reason": f"too long: {number} tokens, {KEY}=400"}
+    reason = f"too long: {number} tokens, {KEY}=400"
+    assert long == lengths.unfit(reason).at("corpus.parquet", 0, "long").record()
+    assert pq.ParquetFile(kept.path).schema_arrow.names == ["row", "id"]
     assert broken["id"] == "broken"
     assert broken["reason"].startswith("unusable: image: ")
 

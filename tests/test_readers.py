@@ -17,8 +17,7 @@ from gr_vl.data import io, sources, tables
 from gr_vl.data.build import manifest
 from gr_vl.data.build.recipe import Draw, Ingredient
 from gr_vl.data.build.validate import Report, validate
-from gr_vl.data.sources.base import Refused
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.evaluation import predictions
 from gr_vl.evaluation.endpoint import Endpoint, run
 from gr_vl.schema import Label, Task
@@ -208,7 +207,7 @@ def test_a_column_that_nobody_reads_costs_no_row_without_pandas(tmp_path):
     found = subprocess.run([sys.executable, "-c", READ_TIMES, *folders], capture_output=True, text=True, check=True)
     good = "['Sample', 'Sample']"
     asked = ["id a value of type timestamp[ms, tz=Mars/Olympus] that Python has none for"] * 2
-    assert found.stdout.splitlines() == [good, "['Refused', 'Refused']", *asked, *[good] * 4]
+    assert found.stdout.splitlines() == [good, "['Broken', 'Broken']", *asked, *[good] * 4]
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
@@ -241,7 +240,7 @@ def test_a_row_that_is_called_as_another_without_an_id_is_says_so(tmp_path):
     chat(tmp_path / "a.jsonl", 1, id="b.jsonl-0")
     chat(tmp_path / "b.jsonl", 1)
     _, refused = sources.get("openai_messages").read(tmp_path)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Broken)
     assert (refused.field, refused.reason) == ("id", "none, and another row is called 'openai_messages-b.jsonl-0'")
 
 

@@ -10,7 +10,10 @@ import pytest
 from factories import HOSTILE, facts_of, make_answer, make_png, make_run, make_text, write_json
 from markupsafe import escape
 from PIL import Image
+from typer.testing import CliRunner
 
+from gr_vl import dialects
+from gr_vl.cli import app
 from gr_vl.data import io as corpora
 from gr_vl.errors import DataError
 from gr_vl.evaluation import transcripts
@@ -28,7 +31,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(whole):
-    return write_report(whole).read_text(encoding="utf-8")
+    return write_report(load(whole)).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def test_missing_parts_are_named(run):
         shutil.rmtree(run / name)
     write_json(run / "run.json", facts_of("guardreasoner_vl"))
     (run / "eval" / "rl" / "test.jsonl").write_text("")
-    page = write_report(run).read_text(encoding="utf-8")
+    page = write_report(load(run)).read_text(encoding="utf-8")
     assert "Stages not run or not finished: concat, rl_eco." in page
     assert "Corpora not there: concatenated." in page
     assert "Model rl is not scored on test: 60 of 60 samples have no answer" in page
@@ -117,10 +120,10 @@ def test_answers_of_a_guard_that_nothing_names_are_not_read(run):
 
 
 def test_an_empty_run_still_has_a_page_and_a_summary(tmp_path):
-    page = write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(load(tmp_path)).read_text(encoding="utf-8")
     assert "No model has been evaluated." in page
     assert "data, base, sft, mine, concat, rl, rl_eco, eval" in page
-    assert json.loads(write_summary(tmp_path).read_text()) == {
+    assert json.loads(write_summary(load(tmp_path)).read_text()) == {
         "stages": {},
         "eval": {},
         "seed": None,
@@ -130,7 +133,7 @@ def test_an_empty_run_still_has_a_page_and_a_summary(tmp_path):
 
 
 def test_the_summary_is_the_contract(whole):
-    summary = json.loads(write_summary(whole).read_text())
+    summary = json.loads(write_summary(load(whole)).read_text())
     assert list(summary) == ["stages", "eval", "seed", "versions", "seconds"]
     assert list(summary["stages"]) == ["data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval"]
     assert summary["stages"]["base"]["seconds"] == 30.5
@@ -161,15 +164,15 @@ def test_a_run_of_another_recipe_is_whole_with_the_stages_of_that_recipe(run):
         write_json(run / name / "stage.json", {"stage": name, "seconds": 1})
     lines = [{"step": i, "data": {"dpo/loss": 0.7, "dpo/margin": 0.1 * i, "dpo/accuracy": 0.9}} for i in range(1, 4)]
     (run / "dpo" / "metrics-0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    page = write_report(run).read_text(encoding="utf-8")
+    page = write_report(load(run)).read_text(encoding="utf-8")
     assert [row[0][0] for row in cells(page)[1:]] == ["Base", "SFT", "DPO"]
     assert all(f"<figcaption>{title}</figcaption><svg" in page for title in ("DPO loss", "Margin"))
     assert "<figcaption>Pairs told apart (share)</figcaption><svg" in page
     assert "partial" not in page
-    stages = list(json.loads(write_summary(run).read_text())["stages"])
+    stages = list(json.loads(write_summary(load(run)).read_text())["stages"])
     assert stages == ["data", "base", "subset", "sft", "mine", "pairs", "dpo", "eval"]
     shutil.rmtree(run / "dpo")
-    page = write_report(run).read_text(encoding="utf-8")
+    page = write_report(load(run)).read_text(encoding="utf-8")
     assert "Stages not run or not finished: dpo." in page
     assert "No training metrics of: DPO." in page
 
@@ -177,10 +180,10 @@ def test_a_run_of_another_recipe_is_whole_with_the_stages_of_that_recipe(run):
 def test_unknown_models_and_stages_follow_the_known_ones(run):
     shutil.copytree(run / "eval" / "sft", run / "eval" / "a_dpo")
     write_json(run / "a_dpo" / "stage.json", {"stage": "a_dpo", "seconds": 1})
-    summary = json.loads(write_summary(run).read_text())
+    summary = json.loads(write_summary(load(run)).read_text())
     assert list(summary["eval"])[-1] == "a_dpo"
     assert list(summary["stages"])[-1] == "a_dpo"
-    assert "a_dpo" in write_report(run).read_text(encoding="utf-8")
+    assert "a_dpo" in write_report(load(run)).read_text(encoding="utf-8")
 
 
 def test_the_rule_for_unparsable_answers_comes_from_the_run(run):
@@ -193,15 +196,15 @@ def test_the_rule_for_unparsable_answers_comes_from_the_run(run):
 def test_a_broken_file_is_named(run):
     (run / "sft" / "stage.json").write_text("{")
     with pytest.raises(DataError, match=r"sft/stage\.json: not JSON"):
-        write_report(run)
+        write_report(load(run))
     with pytest.raises(DataError, match="no such run folder"):
-        write_summary(run / "nothing")
+        write_summary(load(run / "nothing"))
 
 
 def test_text_without_an_encoding_does_not_break_the_page(run):
     first = load(run).judged["test"]["rl"][0].sample.id
     append_answers(run / "eval/rl/test.jsonl", [make_answer(first, make_text(Label.HARMFUL, reasoning="\ud800 $x$"))])
-    assert "? $x$" in write_report(run).read_text(encoding="utf-8")
+    assert "? $x$" in write_report(load(run)).read_text(encoding="utf-8")
 
 
 def test_about_a_dozen_samples_each_once_and_flips_first(whole):
@@ -260,5 +263,19 @@ def test_only_the_samples_that_were_answered_are_judged(tmp_path):
     for path in run.glob("eval/*/test.jsonl"):
         ids = {sample.id for sample in kept}
         write_answers(path, [answer for answer in read_answers(path) if answer.id in ids])
-    summary = json.loads(write_summary(run).read_text())
+    summary = json.loads(write_summary(load(run)).read_text())
     assert {row["n"] for row in summary["eval"].values()} == {len(kept)}
+
+
+def test_a_report_parses_every_answer_once(run, monkeypatch):
+    parsed, parse = [], type(dialects.get("guardreasoner_vl")).parse
+    monkeypatch.setattr(
+        type(dialects.get("guardreasoner_vl")), "parse", lambda self, text: parsed.append(text) or parse(self, text)
+    )
+    result = CliRunner().invoke(app, ["report", str(run)])
+    assert result.exit_code == 0
+    answers = [answer for file in run.glob("eval/*/test.jsonl") for answer in read_answers(file)]
+    assert sorted(parsed) == sorted(answer.text for answer in answers)
+    assert len(parsed) == 240
+    assert (run / "report.html").is_file()
+    assert "eval" in json.loads((run / "summary.json").read_text())

@@ -112,7 +112,7 @@ def test_a_source_that_is_a_benchmark_stands_beside_what_was_published(runs, tmp
     run = shutil.copytree(runs[0], tmp_path / "run")
     samples = [replace(s, source="toxic_chat") for s in io.read(run / "data" / "test.parquet")]
     io.write(run / "data" / "test.parquet", samples)
-    rows = section(write_report(run).read_text(encoding="utf-8"), "details")
+    rows = section(write_report(load(run)).read_text(encoding="utf-8"), "details")
     own = load(run).evaluations["test"]["rl"].by_source["toxic_chat"]["prompt"].f1
     published = next(row for row in rows if row[0] == "GuardReasoner 8B")
     assert published[1] == "78.79"
@@ -130,7 +130,7 @@ def test_a_source_without_a_positive_is_shown_by_its_false_alarms_and_refusals_a
     answers = [make_answer(s.id, dialect.answer(labels, "a")) for s, labels in zip(samples, said, strict=True)]
     write_answers(tmp_path / "eval" / "sft" / "test.jsonl", answers)
     (tmp_path / "run.json").write_text(json.dumps({"recipe": "guardreasoner"} | facts_of("guardreasoner")))
-    page = write_report(tmp_path).read_text(encoding="utf-8")
+    page = write_report(load(tmp_path)).read_text(encoding="utf-8")
     rows = section(page, "details")
     header = next(row for row in rows if row[0] == "Guard")
     assert (header[1], ["SFT", "30.00", "", "this run"] in rows) == ("False alarms", True)
@@ -151,7 +151,7 @@ def test_another_guard_that_was_asked_into_the_run_is_one_more_model_of_its_repo
     ours, theirs = (folder.judged["test"][name] for name in ("rl_eco", "llama"))
     assert [item.said.get(Task.PROMPT) for item in theirs].count(Label.HARMFUL) == 1
     tests = {test.task: test for test in compare(ours, theirs, seed=7)}
-    page = write_report(run).read_text(encoding="utf-8")
+    page = write_report(load(run)).read_text(encoding="utf-8")
     shown = next(row for row in section(page, "details") if row[:3] == ["RL-Eco", "llama", "prompt"])
     assert shown[4:6] == [str(tests["prompt"].mended), str(tests["prompt"].broken)]
     assert "Wrong after RL-Eco" in page  # the samples shown are still about the run's own models
@@ -174,10 +174,10 @@ def test_runs_that_cannot_be_compared_are_refused(runs, tmp_path):
     samples = io.read(other / "data" / "test.parquet")
     io.write(other / "data" / "test.parquet", [*samples[1:], samples[0]])
     with pytest.raises(DataError, match="different samples"):
-        write_report(runs[0], other)
+        write_report(load(runs[0]), load(other))
     shutil.rmtree(other / "eval")
     with pytest.raises(DataError, match="no evaluated model in common"):
-        write_report(runs[0], other)
+        write_report(load(runs[0]), load(other))
 
 
 def test_answers_written_before_scores_existed_are_read(runs):

@@ -8,7 +8,7 @@ import source_shapes
 
 from gr_vl import cli
 from gr_vl.data import counts, sources
-from gr_vl.data.sources.base import Refused
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Sample, Task
 
 
@@ -91,7 +91,7 @@ def test_a_mistake_is_one_line(gr_vl, arguments, words, tmp_path, monkeypatch):
 
 def test_counts_add_up():
     harmful, unharmful = ({Task.RESPONSE: label} for label in (Label.HARMFUL, Label.UNHARMFUL))
-    refused = Refused("f", 3, "a", "1", "why", "how")
+    refused = Broken("a", 1, "why", "how").at("f", 3)
     told = counts.count(
         [
             Sample("1", "s", "p", response="r", labels=harmful),

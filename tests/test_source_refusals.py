@@ -23,8 +23,8 @@ from source_rows import (
     vl_train,
 )
 
-from gr_vl.data.sources.base import Refused
 from gr_vl.data.sources.cells import MAX_TEXT
+from gr_vl.errors import Broken
 from gr_vl.schema import Label
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
@@ -189,7 +189,7 @@ H, U = Label.HARMFUL, Label.UNHARMFUL
 )
 def test_a_row_that_cannot_be_used_says_why(source, row, field, reason, tmp_path):
     (found,) = read(source, [row], tmp_path)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Broken)
     assert (found.file, found.row, found.field) == (FILES[source][0], 0, field)
     assert reason in found.reason
     assert found.fix
@@ -202,8 +202,8 @@ def test_a_bad_row_takes_no_good_one_along(tmp_path):
     for number in (0, 4, 8):
         rows[number]["prompt_label"] = 7
     found = read("aegis2_test", rows, tmp_path / "bad")
-    assert [number for number, item in enumerate(found) if isinstance(item, Refused)] == [0, 4, 8]
-    assert [item for item in found if not isinstance(item, Refused)] == [good[n] for n in (1, 2, 3, 5, 6, 7)]
+    assert [number for number, item in enumerate(found) if isinstance(item, Broken)] == [0, 4, 8]
+    assert [item for item in found if not isinstance(item, Broken)] == [good[n] for n in (1, 2, 3, 5, 6, 7)]
 
 
 def test_an_id_is_given_once(tmp_path):
@@ -244,9 +244,9 @@ def test_whatever_stands_in_a_cell_a_row_is_a_sample_or_refused(source, row, dat
     cells = st.fixed_dictionaries({key: st.just(value) | JSON for key, value in row.items()})
     rows = [row, *data.draw(st.lists(cells, min_size=5, max_size=5))]
     good, *found = read(source, rows, tmp_path)
-    assert not isinstance(good, Refused)
-    assert {item.row for item in found if isinstance(item, Refused)} <= set(range(6))
+    assert not isinstance(good, Broken)
+    assert {item.row for item in found if isinstance(item, Broken)} <= set(range(6))
     for item in found:
-        if not isinstance(item, Refused):
+        if not isinstance(item, Broken):
             assert item.prompt.encode() or item.images
             assert item.labels

@@ -9,9 +9,8 @@ import pytest
 import source_shapes
 
 from gr_vl.data import counts, sources
-from gr_vl.data.sources.base import Refused
 from gr_vl.data.sources.hod import CLASSES
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.schema import Label, Modality, Task
 
 H, U = Label.HARMFUL, Label.UNHARMFUL
@@ -39,7 +38,7 @@ def written(request, tmp_path_factory):
 
 def test_a_source_gives_every_row_of_its_shape_with_its_label(written):
     source, _, wanted, found = written
-    assert not [item for item in found if isinstance(item, Refused)]
+    assert not [item for item in found if isinstance(item, Broken)]
     assert len(found) == ROWS
     if source.name not in ELSEWHERE:
         assert [labels(sample) for sample in found] == wanted
@@ -128,8 +127,8 @@ def test_the_origin_of_a_row_is_the_file_that_the_release_put_it_in(tmp_path):
     file.with_name("AegisTrainR-00000-of-00001.parquet").write_bytes(file.read_bytes())
     file.with_name("OtherTrainR-00000-of-00001.parquet").write_bytes(file.read_bytes())
     found = list(sources.get("guardreasoner_train").read(tmp_path))
-    assert [item.source for item in found if not isinstance(item, Refused)] == ["aegis"] * 2 + ["wildguard"] * 2
-    assert {item.reason for item in found if isinstance(item, Refused)} == {"its name is none of the release's"}
+    assert [item.source for item in found if not isinstance(item, Broken)] == ["aegis"] * 2 + ["wildguard"] * 2
+    assert {item.reason for item in found if isinstance(item, Broken)} == {"its name is none of the release's"}
 
 
 def test_hod_judges_by_the_object(tmp_path):

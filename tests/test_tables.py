@@ -116,7 +116,7 @@ def test_of_a_hundred_rows_an_open_quote_costs_one(tmp_path):
     (tmp_path / "x.csv").write_text("\n".join(["prompt,category", *rows]))
     found = read(tmp_path / "x.csv")
     assert (len(found), broken(found)) == (100, [3])
-    assert (found[3].value, found[99]) == ('"request 3,x\n', {"prompt": "request 99", "category": "x"})
+    assert (found[3].value, found[99]) == (repr('"request 3,x\n'), {"prompt": "request 99", "category": "x"})
 
 
 def test_rows_of_open_quotes_take_no_more_than_their_number(tmp_path):

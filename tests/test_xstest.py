@@ -96,13 +96,13 @@ def test_a_folder_becomes_samples_and_every_other_row_is_reported(folder):
     assert first.taught == {Task.PROMPT: H, Task.RESPONSE: U}
     assert (second.labels[Task.PROMPT], second.reasoning, second.taught) == (H, None, None)
     assert loaded.untraced == [("xstest-v2-contrast_homonyms", "the model answered no such transcript")]
-    assert [reason for _, reason in loaded.quarantined] == [
+    assert [bad.reason for bad in loaded.quarantined] == [
         "the input is no transcript",
         "the prompt is not in prompts.json",
         "the label 'maybe' is neither harmful nor unharmful",
         "no human label of the response's harm",
     ]
-    assert loaded.quarantined[0][0] == "response_harmful.json row 2"
+    assert (loaded.quarantined[0].file, loaded.quarantined[0].row) == ("response_harmful.json", 2)
 
 
 def test_a_missing_file_a_broken_file_and_an_unknown_model_are_named(folder):
@@ -141,7 +141,7 @@ def test_the_real_items_are_all_accounted_for(model, without, contrary):
     assert len(loaded.samples) == len({item.id for item in loaded.samples}) == 446
     assert Counter(item.labels[Task.PROMPT] for item in loaded.samples) == {H: 197, U: 249}
     assert Counter(item.labels[Task.RESPONSE] for item in loaded.samples) == {H: 78, U: 368}
-    assert Counter(reason for _, reason in loaded.quarantined) == {"no human label of the response's harm": 4}
+    assert Counter(bad.reason for bad in loaded.quarantined) == {"no human label of the response's harm": 4}
     assert len(loaded.untraced) == without
     assert sum(item.taught is not None for item in loaded.samples) == contrary
 

@@ -11,6 +11,7 @@ from gr_vl.ablation.grid import Grid
 from gr_vl.ablation.plan import Cell
 from gr_vl.ablation.runner import is_done
 from gr_vl.ablation.statistics import difference, spread
+from gr_vl.data.build.files import replace_text
 from gr_vl.errors import DataError
 from gr_vl.evaluation import run_folder
 from gr_vl.evaluation.metrics import Judged, difference_interval
@@ -25,9 +26,7 @@ def write(grid: Grid, cells: Sequence[Cell], root: Path) -> Path:
         ("ablation.json", json.dumps(found, indent=2) + "\n"),
         ("ablation.md", table.markdown(found)),
     ):
-        part = root / f"{name}.part"
-        part.write_text(content, encoding="utf-8")
-        part.replace(root / name)
+        replace_text(root / name, content)
     plot.save(found, root / "ablation.png")
     return root / "ablation.md"
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from gr_vl import display, launch
 from gr_vl.ablation.plan import Cell
 from gr_vl.compose import Stage
+from gr_vl.data.build.files import replace_text
 from gr_vl.errors import ConfigError
 
 RECORD = "cell.json"
@@ -55,11 +56,8 @@ def show(cells: Sequence[Cell], console: Console) -> None:
 
 def run_cell(cell: Cell, console: Console) -> None:
     """Run the stages of a cell that are not done, in order, each in its place."""
-    cell.folder.mkdir(parents=True, exist_ok=True)
     record = {"variant": cell.variant, "seed": cell.seed, "digests": dict(cell.digests)}
-    part = cell.folder / f"{RECORD}.part"
-    part.write_text(json.dumps(record, indent=2))
-    part.replace(cell.folder / RECORD)
+    replace_text(cell.folder / RECORD, json.dumps(record, indent=2))
     for stage in cell.stages:
         if not _is_there(stage):
             display.follow(stage.name, launch.launch(stage), console)

@@ -6,7 +6,7 @@ and modality.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gr_vl.augment.mining import is_correct
+from gr_vl.data.build.files import whole
 from gr_vl.dialects import Dialect
 from gr_vl.schema import Modality, ParseFailure, Sample, Verdict
 from gr_vl.tasks import ordered
@@ -72,18 +73,10 @@ def _wrong(outcomes: Sequence[Verdict | ParseFailure], expected: Any) -> int:
 
 def write(folder: Path, rows: Sequence[Errors]) -> None:
     """Write `errors.parquet`, `difficulty.md` and `difficulty.png`."""
-    part = folder / "errors.part"
-    pq.write_table(pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMA), part)
-    part.replace(folder / "errors.parquet")
+    with whole(folder / "errors.parquet") as part:
+        pq.write_table(pa.Table.from_pylist(list(map(asdict, rows)), schema=SCHEMA), part)
     (folder / "difficulty.md").write_text(table(rows), encoding="utf-8")
     _picture(rows, folder / "difficulty.png")
-
-
-def read(path: Path) -> list[Errors]:
-    """The rows of an `errors.parquet`."""
-    names = [item.name for item in fields(Errors)]
-    rows = pq.read_table(path, columns=names).to_pylist()
-    return [Errors(**row | {"n_wrong_by_task": dict(row["n_wrong_by_task"])}) for row in rows]
 
 
 def histogram(rows: Sequence[Errors], k: int) -> dict[str, Any]:

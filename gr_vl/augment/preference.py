@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from gr_vl.augment.mining import keep
 from gr_vl.data import io
+from gr_vl.data.build.files import whole
 from gr_vl.dialects import Dialect
 from gr_vl.errors import ConfigError
 from gr_vl.schema import Answer, ParseFailure, Sample, Task
@@ -197,20 +198,23 @@ def count(found: Iterable[Preference]) -> dict[str, int]:
     return {"n": len(found)} | dict(sorted(tally.items()))
 
 
+def _schema(guard: GuardSpec | None) -> pa.Schema:
+    corpus = io.schema(guard)
+    return pa.schema([*corpus, *_COLUMNS], corpus.metadata)
+
+
 def write(path: Path, found: Sequence[Preference], guard: GuardSpec) -> None:
     """Write a guard's pairs to parquet; the file appears only when it is whole."""
-    schema = io.schema(guard)
+    schema = _schema(guard)
     rows = [io.to_row(pair.sample, schema) | {name: getattr(pair, name) for name in _COLUMNS.names} for pair in found]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([*schema, *_COLUMNS], schema.metadata)), part)
-    part.replace(path)
+    with whole(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), part)
 
 
 def read(path: Path) -> list[Preference]:
     """The pairs that `write` wrote. Raises DataError when the file is missing or is none of its own."""
-    tasks = {str(task): task for task in io.tasks_of(path)}
+    tasks = {str(task): task for task in io.tasks_in(io.schema(io.guard_of(path)))}
     return [
         Preference(sample, **{name: row[name] for name in _COLUMNS.names} | {"task": tasks[row["task"]]})
-        for sample, row in io.rows(path, _COLUMNS)
+        for sample, row in io.rows(path, _schema)
     ]

@@ -1,10 +1,10 @@
 """What a folder held, by modality, task and class, beside the counts that were published for it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from gr_vl.data.sources.base import Refused
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Sample
 from gr_vl.tasks import SHARED
 
@@ -17,12 +17,12 @@ class Counts:
     """By key: `rows` for all; a modality, such as `text_image`; a task for samples with its label; `task/label`."""
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By field, reason and fix."""
-    first: dict[tuple[str, str, str], Refused] = field(default_factory=dict)
+    first: dict[tuple[str, str, str], Broken] = field(default_factory=dict)
     """The first row of each kind, to go and look at."""
 
-    def add(self, item: Sample | Refused) -> None:
+    def add(self, item: Sample | Broken) -> None:
         """Count one."""
-        if isinstance(item, Refused):
+        if isinstance(item, Broken):
             kind = (item.field, item.reason, item.fix)
             self.refused[kind] += 1
             self.first.setdefault(kind, item)
@@ -33,14 +33,6 @@ class Counts:
         """Key, what was found, and what was published, if it was: every key of either, in the order of `order`."""
         known = [key for key in order() if key in published or self.samples[key]]
         return [(key, self.samples[key], published.get(key)) for key in known]
-
-
-def count(items: Iterable[Sample | Refused]) -> Counts:
-    """The tallies of a whole source."""
-    counts = Counts()
-    for item in items:
-        counts.add(item)
-    return counts
 
 
 def keys(sample: Sample) -> list[str]:

@@ -1,7 +1,11 @@
-"""Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself."""
+"""Samples in parquet: the one format between all stages. Images are embedded, so a file is a corpus by itself.
+
+Whatever reads a corpus reads an index of one as well (`gr_vl.data.index`): what a stage leaves out costs no copy.
+"""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gr_vl.data import arrow
+from gr_vl.data import arrow, index
 from gr_vl.data.text import whole
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Label, Sample, Task
@@ -19,6 +23,9 @@ IMAGES = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
 """The layout of a `datasets` Image feature, so that any Hugging Face tool opens it."""
 GUARD = b"gr_vl.guard"
 """The key of the footer under which a corpus holds the spec of the guard that it was made for."""
+Want = Callable[[GuardSpec | None], pa.Schema]
+"""What is read of a corpus, by the guard that it was made for."""
+_PATHS = pa.list_(pa.struct([("path", pa.string())]))
 
 BATCH, BATCH_BYTES = 1024, 64 * 2**20
 """Rows of a row group, and bytes of their images: what is written is in memory several times over."""
@@ -36,28 +43,37 @@ def schema(guard: GuardSpec | None = None) -> pa.Schema:
     return pa.schema(columns, {} if guard is None else {GUARD: json.dumps(guard.to_json())})
 
 
+def _light(guard: GuardSpec | None) -> pa.Schema:
+    """The same columns but for the bytes of the images."""
+    wanted = schema(guard)
+    return wanted.set(wanted.get_field_index("images"), pa.field("images", _PATHS))
+
+
+def _only(*names: str) -> Want:
+    return lambda guard: pa.schema([schema(guard).field(name) for name in names])
+
+
 def tasks_in(schema: pa.Schema) -> tuple[Task, ...]:
-    """The tasks that a corpus with this schema may hold labels of."""
-    spec = _spec(schema.metadata)
-    return ordered((*SHARED, *(spec.tasks if spec else ())))
-
-
-def _spec(footer: Mapping[bytes, bytes] | None) -> GuardSpec | None:
-    written = (footer or {}).get(GUARD)
-    return None if written is None else GuardSpec.from_json(json.loads(written))
+    """The tasks that a corpus with these columns and this footer may hold labels of."""
+    written = (schema.metadata or {}).get(GUARD)
+    return ordered((*SHARED, *(GuardSpec.from_json(json.loads(written)).tasks if written else ())))
 
 
 def guard_of(path: Path) -> GuardSpec | None:
-    """The guard that a corpus was made for, from its footer; None where it names none. DataError when it is broken."""
+    """The guard that a corpus, or that of an index, was made for; None where its footer names none.
+
+    Raises DataError when the footer is broken.
+    """
+    corpus = files(path)[-1]
+    return _spec(_parquet(corpus), corpus)
+
+
+def _spec(file: Any, path: Path) -> GuardSpec | None:
+    written = (file.schema_arrow.metadata or {}).get(GUARD)
     try:
-        return _spec(_parquet(path).schema_arrow.metadata)
+        return None if written is None else GuardSpec.from_json(json.loads(written))
     except ValueError as error:
         raise DataError(f"{path}: its footer names no guard ({error}); write it with `gr-vl data`") from None
-
-
-def tasks_of(path: Path) -> tuple[Task, ...]:
-    """The tasks that a corpus may hold labels of. Raises DataError as `guard_of`."""
-    return tasks_in(schema(guard_of(path)))
 
 
 def to_row(sample: Sample, schema: pa.Schema) -> dict[str, Any]:
@@ -98,10 +114,9 @@ def from_row(row: Mapping[str, Any], tasks: Iterable[Task] = SHARED) -> Sample:
 
 
 def _image(image: Mapping[str, Any] | None) -> bytes:
-    if image is None or image["bytes"] is None:
-        path = image and image["path"]
-        raise Broken("images", path, "image without bytes", "embed the encoded file itself")
-    data: bytes = image["bytes"]
+    data: bytes | None = None if image is None else image.get("bytes", b"")
+    if data is None:
+        raise Broken("images", image and image["path"], "image without bytes", "embed the encoded file itself")
     return data
 
 
@@ -140,13 +155,14 @@ class Writer:
         else:
             self._part.unlink()
 
-    def add(self, sample: Sample) -> None:
-        """Write a sample, now or with those that follow."""
+    def add(self, sample: Sample) -> Sample:
+        """Write a sample, now or with those that follow, and hand it on."""
         self._rows.append(to_row(sample, self.schema))
         self._bytes += sum(map(len, sample.images))
         self.count += 1
         if len(self._rows) == BATCH or self._bytes >= BATCH_BYTES:
             self._flush()
+        return sample
 
     def _flush(self) -> None:
         if self._rows:
@@ -181,10 +197,10 @@ def iterate(path: Path) -> Iterator[Sample]:
     return (sample for sample, _ in rows(path))
 
 
-def rows(path: Path, more: Iterable[pa.Field] = ()) -> Iterator[tuple[Sample, Mapping[str, Any]]]:
-    """Samples of a file with their whole rows, which hold some columns more. Raises as `iterate`."""
-    tasks = tasks_of(path)
-    for start, batch in batches(path, more=more):
+def rows(path: Path, want: Want = schema) -> Iterator[tuple[Sample, Mapping[str, Any]]]:
+    """Samples of a file with their whole rows, which may hold some columns more. Raises as `iterate`."""
+    for start, batch in batches(path, want=want):
+        tasks = tasks_in(batch.schema)
         for number, row in enumerate(arrow.listed(batch), start):
             try:
                 yield from_row(row, tasks), row
@@ -192,48 +208,74 @@ def rows(path: Path, more: Iterable[pa.Field] = ()) -> Iterator[tuple[Sample, Ma
                 raise DataError(f"{path}: row {number}: {error}") from None
 
 
-def batches(path: Path, size: int = READ, more: Iterable[pa.Field] = ()) -> Iterator[tuple[int, Any]]:
-    """The rows of a corpus as Arrow batches of its columns and some more, each with the number of its first row.
+def batches(path: Path, size: int = READ, want: Want = schema) -> Iterator[tuple[int, Any]]:
+    """The rows of a corpus or an index as Arrow batches of exactly these columns, each with the number of its first row.
 
     A column of labels that is not there is empty: a corpus may lack a task. Columns of text may also be whole numbers,
     categories or bytes, and one that holds nothing may be of any type. Raises DataError when the file is no corpus, has
     a column of another type, or cannot be read on.
     """
-    wanted = pa.schema([*schema(guard_of(path)), *more])
-    file, start = opened(path, wanted), 0
-    there = [field for field in wanted if field.name in file.schema_arrow.names]
-    wanted = wanted.with_metadata(file.schema_arrow.metadata)
+    chosen, start = index.read(_parquet(path), path), 0
+    found = _whole(path, size, want) if chosen is None else chosen.taken(_whole(chosen.corpus, size, want))
+    for batch in found:
+        yield start, batch
+        start += len(batch)
+
+
+def _whole(path: Path, size: int, want: Want) -> Iterator[Any]:
+    file, start = _parquet(path), 0
+    wanted, names = want(_spec(file, path)), file.schema_arrow.names
+    if missing := sorted(name for name in set(wanted.names) - set(names) if not name.endswith("_label")):
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
+    if twice := sorted({name for name in wanted.names if names.count(name) > 1}):
+        raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
+    there = [field for field in wanted if field.name in names]
     try:
-        for batch in file.iter_batches(batch_size=size, columns=[field.name for field in there]):
+        for batch in file.iter_batches(batch_size=size, columns=_leaves(file, there)):
             cast = {field.name: arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in there}
             columns = [cast.get(field.name, pa.nulls(len(batch), field.type)) for field in wanted]
-            yield start, pa.RecordBatch.from_arrays(columns, schema=wanted)
+            yield pa.RecordBatch.from_arrays(columns, schema=wanted)
             start += len(batch)
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0][:200]
         raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
 
 
-def opened(path: Path, wanted: pa.Schema) -> Any:
-    """A file that has these columns, labels aside, as a `pyarrow.parquet.ParquetFile`. DataError when it has not."""
-    file = _parquet(path)
-    names = file.schema_arrow.names
-    if missing := sorted(name for name in set(wanted.names) - set(names) if not name.endswith("_label")):
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
-    if twice := sorted({name for name in wanted.names if names.count(name) > 1}):
-        raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
-    return file
+def _leaves(file: Any, fields: Iterable[pa.Field]) -> list[str]:
+    """The columns of a file that are read: of images without their bytes, only what else there is of them."""
+    names = {field.name: field.type for field in fields}
+    if names.get("images") != _PATHS:
+        return list(names)
+    leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+    return [leaf for leaf in leaves if leaf.partition(".")[0] in names and not leaf.endswith(".bytes")]
+
+
+def light(path: Path) -> Iterator[Sample]:
+    """The same samples with an empty place holder for each image, which is not read. Raises as `iterate`."""
+    return (replace(sample, images=(b"",) * len(sample.images)) for sample, _ in rows(path, _light))
+
+
+def ids(path: Path) -> list[str]:
+    """The ids of a corpus's rows, without reading anything else. Raises DataError as `batches`."""
+    return [id for _, batch in batches(path, want=_only("id")) for id in batch.column(0).to_pylist()]
 
 
 def has_reasoning(path: Path) -> bool:
     """Whether any row of a corpus has reasoning. Raises DataError as `batches`."""
-    file = opened(path, schema())
-    return any(len(batch) > batch.column(0).null_count for batch in file.iter_batches(columns=["reasoning"]))
+    return any(
+        len(batch) > batch.column("reasoning").null_count for _, batch in batches(path, want=_only("id", "reasoning"))
+    )
 
 
 def count(path: Path) -> int:
     """Number of rows, from the file's footer alone. Raises DataError when the file is no parquet file."""
     return int(_parquet(path).metadata.num_rows)
+
+
+def files(path: Path) -> list[Path]:
+    """What a corpus is read from: itself, and behind an index the corpus that holds its rows."""
+    chosen = index.read(_parquet(path), path)
+    return [path] if chosen is None else [path, chosen.corpus]
 
 
 def _parquet(path: Path) -> Any:

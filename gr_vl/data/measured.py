@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gr_vl.data.build.files import whole
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -49,9 +51,8 @@ def write(corpus: Path, encoder: str, rows: Iterable[tuple[Key, Measured]]) -> N
         [{"id": id, "content": content, **asdict(measured)} for (id, content), measured in rows],
         schema=SCHEMA.with_metadata({_ENCODER: encoder.encode()}),
     )
-    part = path_of(corpus).with_suffix(".part")
-    pq.write_table(table, part)
-    part.replace(path_of(corpus))
+    with whole(path_of(corpus)) as part:
+        pq.write_table(table, part)
 
 
 def read(corpus: Path, encoder: str) -> dict[Key, Measured]:

@@ -14,7 +14,8 @@ from rich.text import Text
 from gr_vl import display
 from gr_vl.data import sources
 from gr_vl.data.counts import Counts
-from gr_vl.data.sources.base import Refused, Source
+from gr_vl.data.sources.base import Source
+from gr_vl.errors import Broken
 from gr_vl.schema import Sample
 
 REASONS = 20
@@ -53,7 +54,7 @@ def count(
         console.print(_refused(counts))
 
 
-def _followed(source: Source, folder: Path, console: Console) -> Iterator[Sample | Refused]:
+def _followed(source: Source, folder: Path, console: Console) -> Iterator[Sample | Broken]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         total = source.published.get("rows")
         yield from bar.track(source.read(folder), total=total, description=source.name)

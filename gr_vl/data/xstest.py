@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl.data.text import decoded, parse_json
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.schema import Label, Sample, Task
 
 SPLITS: Mapping[str, float] = {"train": 0.6, "validation": 0.15, "test": 0.25}
@@ -41,8 +41,8 @@ class Loaded:
     """What a folder held."""
 
     samples: list[Sample] = field(default_factory=list)
-    quarantined: list[tuple[str, str]] = field(default_factory=list)
-    """Rows that became no sample: where they stand, and why."""
+    quarantined: list[Broken] = field(default_factory=list)
+    """Rows that became no sample."""
     untraced: list[tuple[str, str]] = field(default_factory=list)
     """Ids of samples that are kept without reasoning, and why: good for RL and evaluation, not for SFT."""
 
@@ -62,13 +62,14 @@ def load(folder: Path, model: str = "3B") -> Loaded:
         seen.add(row["input"])
         try:
             sample = _sample(row, prompts)
-        except DataError as error:
-            loaded.quarantined.append((f"response_harmful.json row {number}", str(error)))
+        except Broken as error:
+            loaded.quarantined.append(error.at("response_harmful.json", number))
             continue
         _add(loaded, sample, traces.get(row["input"]))
     for number, row in enumerate(_rows(folder / "response_refusal.json")):
         if row["input"] not in seen:
-            loaded.quarantined.append((f"response_refusal.json row {number}", "no human label of the response's harm"))
+            unlabelled = Broken("input", row["input"], "no human label of the response's harm")
+            loaded.quarantined.append(unlabelled.at("response_refusal.json", number))
     return loaded
 
 
@@ -142,12 +143,12 @@ def _add(loaded: Loaded, sample: Sample, trace: str | None) -> None:
 def _sample(row: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any]]) -> Sample:
     match = _TRANSCRIPT.fullmatch(row["input"])
     if match is None:
-        raise DataError("the input is no transcript")
+        raise Broken("input", row["input"], "the input is no transcript")
     known = prompts.get(match[1].strip())
     if known is None:
-        raise DataError("the prompt is not in prompts.json")
+        raise Broken("input", row["input"], "the prompt is not in prompts.json")
     if row["output"] not in ("harmful", "unharmful"):
-        raise DataError(f"the label {row['output']!r} is neither harmful nor unharmful")
+        raise Broken("output", row["output"], f"the label {row['output']!r} is neither harmful nor unharmful")
     request = Label.HARMFUL if known["type"].startswith("contrast_") else Label.UNHARMFUL
     return Sample(
         id=f"xstest-{known['id']}",

@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from gr_vl.data.build.files import replace_text
 from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
 from gr_vl.schema import Answer
@@ -30,10 +31,7 @@ def read_answers(path: Path) -> list[Answer]:
 def write_answers(path: Path, answers: Iterable[Answer]) -> int:
     """Write answers and return their number; the file appears only when it is whole."""
     lines = [_line(answer) for answer in answers]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text("".join(lines), encoding="utf-8")
-    part.replace(path)
+    replace_text(path, "".join(lines))
     return len(lines)
 
 

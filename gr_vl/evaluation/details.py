@@ -1,11 +1,13 @@
 """What stands behind the headline of a report: intervals under both rules, ratios, paired tests, published rows,
 scores and thresholds, and the hashes of what was read."""
 
-import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gr_vl.data import io
+from gr_vl.data.build.files import sha256
 from gr_vl.evaluation import benchmarks, peers, plots
 from gr_vl.evaluation.metrics import Calibration, Evaluation, Judged, Paired, calibration, compare
 from gr_vl.evaluation.run_folder import MODELS, RunFolder, corpus_of
@@ -86,10 +88,5 @@ def _score_plots(scored: Mapping[str, Mapping[Task, Calibration]]) -> dict[str, 
 def _hashes(run: Path, split: str, models: Mapping[str, Any]) -> dict[str, str]:
     folders = [run / "eval" / model for model in models]
     answers = [(path / peers.ANSWERS) if (path / peers.ASKED).exists() else path / f"{split}.jsonl" for path in folders]
-    paths = [corpus_of(run, split), *answers]
-    return {str(path.relative_to(run)): _sha256(path) for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    paths = [*io.files(corpus_of(run, split)), *answers]
+    return {os.path.relpath(path, run): sha256(path) for path in paths}

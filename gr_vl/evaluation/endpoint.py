@@ -23,6 +23,7 @@ from gr_vl.chat.parts import spoken
 from gr_vl.chat.refusal import Kind
 from gr_vl.chat.retrying import retrying
 from gr_vl.data import io
+from gr_vl.data.build.files import replace_text
 from gr_vl.errors import ConfigError, StageError
 from gr_vl.evaluation import adapters, peers
 from gr_vl.evaluation.adapters import Call
@@ -78,7 +79,7 @@ def _claim(endpoint: Endpoint, out: Path) -> None:
     path = out / peers.ASKED
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
-        peers.replace(path, json.dumps(asked, indent=2) + "\n")
+        replace_text(path, json.dumps(asked, indent=2) + "\n")
     elif (kept := peers.asked(path)) != asked:
         name = next(name for name, value in asked.items() if kept.get(name) != value)
         raise ConfigError(f"--out {out}: holds answers with {name}={kept.get(name)}, not {asked[name]}; name another")
@@ -120,7 +121,7 @@ class _Run:
             await self._doubt.clear_up(self._prove, enough=2)
         finally:
             await self._chat.close()
-        peers.replace(self._out / peers.REFUSED, "".join(json.dumps(row) + "\n" for row in self._refused))
+        replace_text(self._out / peers.REFUSED, "".join(json.dumps(row) + "\n" for row in self._refused))
 
     async def _one(self, asked: _Asked) -> None:
         try:

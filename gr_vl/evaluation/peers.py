@@ -90,10 +90,3 @@ def asked(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise DataError(f"{path}: does not say adapter and corpus; remove the folder and ask again")
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from gr_vl.data.build.files import replace_text
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.against import against
 from gr_vl.evaluation.curves import Curve, read_metrics
@@ -22,7 +23,6 @@ from gr_vl.evaluation.run_folder import (
     corpus_of,
     count_corpus,
     images_of,
-    load,
     model_name,
 )
 from gr_vl.schema import Modality, Task
@@ -64,14 +64,13 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
 """Sections of training plots: the stages that are overlaid, and the panels."""
 
 
-def write_report(run: Path, other: Path | None = None) -> Path:
-    """Build `report.html` in the run folder, from whatever is there.
+def write_report(folder: RunFolder, other: RunFolder | None = None) -> Path:
+    """Build `report.html` in a run folder, from whatever is there.
 
     With another run of the same samples, `against_NAME.html` instead: the same page, and what differs between the two.
     Raises DataError when the samples differ.
     """
-    folder = load(run)
-    compared = None if other is None else against(folder, load(other))
+    compared = None if other is None else against(folder, other)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gr_vl.evaluation"),
         autoescape=True,
@@ -83,14 +82,13 @@ def write_report(run: Path, other: Path | None = None) -> Path:
     environment.filters |= {"p_value": p_value}
     environment.globals |= {"colour": plots.colour, "shade": plots.shade}
     page = environment.get_template("report.html.j2").render(_context(folder) | {"against": compared})
-    # A lone surrogate, which JSON can carry, has no encoding.
-    name = "report.html" if other is None else f"against_{other.resolve().name}.html"
-    return _replace(run / name, page.encode("utf-8", "replace"))
+    name = "report.html" if other is None else f"against_{other.path.resolve().name}.html"
+    return replace_text(folder.path / name, page)
 
 
-def write_summary(run: Path) -> Path:
-    """Write `summary.json` in the run folder."""
-    return _replace(run / "summary.json", (json.dumps(load(run).summary(), indent=2) + "\n").encode())
+def write_summary(folder: RunFolder) -> Path:
+    """Write `summary.json` in a run folder."""
+    return replace_text(folder.path / "summary.json", json.dumps(folder.summary(), indent=2) + "\n")
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -213,10 +211,3 @@ def _transcripts(folder: RunFolder) -> list[dict[str, Any]]:
         {"title": group.title, "samples": [transcripts.view(row, images[id]) for id, row in group.samples.items()]}
         for group in groups
     ]
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
-    return path

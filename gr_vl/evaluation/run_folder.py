@@ -5,12 +5,10 @@ Any part may be absent. What is absent or cannot be used becomes a note, so that
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from gr_vl import specs
 from gr_vl.data import confined, io
@@ -135,22 +133,18 @@ def model_name(name: str) -> str:
 
 
 def corpus_of(run: Path, split: str) -> Path:
-    """The samples that were answered: those that the evaluation wrote down, or else the whole split."""
+    """The samples that were answered: those that the evaluation indexed, or else the whole split."""
     answered = run / "eval" / f"{split}.parquet"
     return answered if answered.is_file() else run / "data" / f"{split}.parquet"
 
 
 def count_corpus(path: Path) -> CorpusCounts:
     """Samples and labels of a corpus by modality, without reading the images."""
-    labels = [f"{task}_label" for task in io.tasks_of(path)]
-    columns = ["prompt", "response", *labels, "images.list.element.path"]
     counts: CorpusCounts = {}
-    for batch in pq.ParquetFile(path).iter_batches(columns=columns):
-        for row in batch.to_pylist():
-            bare = Sample("", "", row["prompt"] or "", images=(b"",) * len(row["images"] or ()))
-            counter = counts.setdefault(bare.modality, Counter())
-            counter["samples"] += 1
-            counter.update(f"{name} {row[name]}" for name in labels if row.get(name))
+    for sample in io.light(path):
+        counter = counts.setdefault(sample.modality, Counter())
+        counter["samples"] += 1
+        counter.update(f"{task}_label {label}" for task, label in sample.labels.items())
     return {modality: counts[modality] for modality in Modality if modality in counts}
 
 
@@ -172,7 +166,7 @@ def _judge_all(run: Path, guard: GuardSpec | None, notes: list[str]) -> dict[str
     for split in ordered({*others, *(file.stem for file in files)}, _SPLITS):
         models = {file.parent.name: file for file in files if file.stem == split} | others.get(split, {})
         try:
-            samples = [_light(sample) for sample in io.iterate(corpus_of(run, split))]
+            samples = list(io.light(corpus_of(run, split)))
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue
@@ -194,10 +188,6 @@ def _judged(samples: list[Sample], answers: Path, guard: GuardSpec | None) -> li
     if guard is None:
         raise DataError("run.json names no guard, so nothing says how its answers are read; evaluate it again")
     return judge(samples, read_answers(answers), guard.dialect)
-
-
-def _light(sample: Sample) -> Sample:
-    return replace(sample, images=(b"",) * len(sample.images))
 
 
 def _without_name(stage: Mapping[str, Any]) -> dict[str, Any]:

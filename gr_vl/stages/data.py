@@ -26,14 +26,14 @@ def run(config: DictConfig) -> dict[str, Any]:
     dialect, guard = dialects.get(config.gr_vl.dialect), dialects.spec(config.gr_vl.dialect)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.source == "parquet":
-        dropped = Counter[str]()
+        dropped, counts = Counter[str](), {}
         for split in SPLITS:
             corpus = Path(settings.folder) / f"{split}.parquet"
-            io.write(folder / corpus.name, _questions(io.iterate(corpus), dialect, dropped), guard)
+            with io.Writer(folder / corpus.name, guard) as writer:
+                counts[split] = count(map(writer.add, _questions(io.iterate(corpus), dialect, dropped)))
             known = measured.path_of(corpus)
             if known.is_file():
                 shutil.copyfile(known, folder / known.name)
-        counts = {split: count(io.iterate(folder / f"{split}.parquet")) for split in SPLITS}
         return counts | {"quarantined": dict(dropped)}
     sizes = {split: int(settings[split]) for split in SPLITS}
     splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
@@ -71,7 +71,7 @@ def _build(
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
-    dropped = Counter(reason for _, reason in loaded.quarantined)
+    dropped = Counter(bad.reason for bad in loaded.quarantined)
     splits = {split: list(_questions(samples, dialect, dropped)) for split, samples in splits.items()}
     return splits, dict(dropped)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
 from gr_vl.augment import preference
+from gr_vl.data import index, quarantine
 from gr_vl.encoding import Encoder
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.stages import processing, training
-from gr_vl.stages.lengths import MAX_SHARE
+from gr_vl.stages.lengths import MAX_SHARE, unfit
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -38,32 +38,37 @@ def _train(config: DictConfig) -> None:
 
 
 def _fit(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[list[preference.Preference], int]:
-    """Leave out the pairs with a sequence over the limit or an image that cannot be read, and write the rest."""
-    pairs, limit = preference.read(Path(config.data.train_files)), config.data.max_length
-    kept, rejected = [], []
-    for pair in pairs:
-        reason = _reason(pair, encoder, limit)
-        if reason is None:
-            kept.append(pair)
-        else:
-            rejected.append({"id": pair.sample.id, "reason": reason})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "quarantine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rejected))
-    if len(rejected) > MAX_SHARE * len(pairs) or len(kept) < config.data.train_batch_size:
+    """Leave out the pairs with a sequence over the limit or an image that cannot be read, and index the rest."""
+    corpus, limit, least = config.data.train_files, config.data.max_length, config.data.train_batch_size
+    kept, rejected = _parted(Path(corpus), encoder, limit, folder / "kept.parquet")
+    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
+    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
         raise DataError(
-            f"{config.data.train_files}: {len(kept)} of {len(pairs)} pairs can be used, for batches of "
-            f"{config.data.train_batch_size}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
+            f"{corpus}: {len(kept)} of {len(kept) + len(rejected)} pairs can be used, for batches of "
+            f"{least}; raise data.max_length={limit}, lower data.train_batch_size, or mine more"
         )
-    preference.write(folder / "kept.parquet", kept, dialects.spec(config.gr_vl.dialect))
     return kept, len(rejected)
 
 
 def _held_out(config: DictConfig, encoder: Encoder, folder: Path) -> tuple[str | None, int]:
-    """The file of the pairs to measure by that fit, None where there is none; and the number of those that do not."""
-    pairs = [] if config.data.val_files is None else preference.read(Path(config.data.val_files))
-    kept = [pair for pair in pairs if _reason(pair, encoder, config.data.max_length) is None]
-    preference.write(folder / "kept_held_out.parquet", kept, dialects.spec(config.gr_vl.dialect))
-    return str(folder / "kept_held_out.parquet") if kept else None, len(pairs) - len(kept)
+    """The index of the pairs to measure that fit, None where there is none; and the number of those that do not."""
+    if config.data.val_files is None:
+        return None, 0
+    path = folder / "kept_held_out.parquet"
+    kept, rejected = _parted(Path(config.data.val_files), encoder, config.data.max_length, path)
+    return str(path) if kept else None, len(rejected)
+
+
+def _parted(corpus: Path, encoder: Encoder, limit: int, path: Path) -> tuple[list[preference.Preference], list[Broken]]:
+    """The pairs that fit, which are indexed, and what is wrong with the others."""
+    kept, rejected = [], []
+    for row, pair in enumerate(preference.read(corpus)):
+        if (reason := _reason(pair, encoder, limit)) is None:
+            kept.append((row, pair))
+        else:
+            rejected.append(unfit(reason).at(corpus.name, row, pair.sample.id))
+    index.write(path, corpus, ((row, pair.sample.id) for row, pair in kept))
+    return [pair for _, pair in kept], rejected
 
 
 def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | None:

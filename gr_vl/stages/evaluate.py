@@ -10,8 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
-from gr_vl.data import io
+from gr_vl.data import index, io
 from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.evaluation.metrics import evaluate
 from gr_vl.schema import Answer, Sample
@@ -26,10 +25,12 @@ def run(config: DictConfig) -> dict[str, Any]:
 
     settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
     generator, request, kept = serve(config, folder)
-    samples = _scored(Path(config.gr_vl.generation.corpus), config.gr_vl.generation.samples)
+    corpus = Path(config.gr_vl.generation.corpus)
+    scored = _scored(corpus, config.gr_vl.generation.samples)
+    index.write(folder / f"{settings.split}.parquet", corpus, ((row, sample.id) for row, sample in scored))
+    samples = [sample for _, sample in scored]
     fitting = [sample for sample in samples if sample.id not in kept.unasked]
     rule = settings.get("unparsable", "wrong")
-    io.write(folder / f"{settings.split}.parquet", samples, dialects.spec(config.gr_vl.dialect))
     scores: dict[str, Any] = {}
     for name, path in settings.models.items():
         generator.load(Path(path))
@@ -47,13 +48,13 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {"scores": scores, "quarantined": kept.quarantined}
 
 
-def _scored(corpus: Path, limit: int | None) -> list[Sample]:
-    """The first `limit` samples of the corpus, all without one. Of rows with one id the first is the sample."""
-    samples: dict[str, Sample] = {}
-    for sample in io.iterate(corpus):
+def _scored(corpus: Path, limit: int | None) -> list[tuple[int, Sample]]:
+    """The first `limit` samples of the corpus and their rows, all without one. The first row with an id counts."""
+    samples: dict[str, tuple[int, Sample]] = {}
+    for row, sample in enumerate(io.iterate(corpus)):
         if len(samples) == limit:
             break
-        samples.setdefault(sample.id, sample)
+        samples.setdefault(sample.id, (row, sample))
     return list(samples.values())
 
 

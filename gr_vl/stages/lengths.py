@@ -1,16 +1,15 @@
 """No row is ever cut: one that does not fit goes to a quarantine file with its reason, and is counted."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gr_vl.data import images, io, measured
+from gr_vl.data import images, index, io, measured, quarantine
 from gr_vl.data.build.fingerprints import exact_key
 from gr_vl.data.measured import Measured
 from gr_vl.encoding import Encoder
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Sample
 
 MAX_SHARE = 0.1
@@ -34,7 +33,7 @@ class Kept:
 
 
 def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
-    """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; write the rest.
+    """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; index the rest.
 
     Where nothing is left out, the corpus itself is what is kept. For targets, rows without reasoning are left out too,
     and counted apart: a corpus may well have reasoning for some of its questions only.
@@ -43,33 +42,34 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
     Raises DataError when more than `MAX_SHARE` of the other rows are left out, or fewer than `least` remain.
     """
     known = measured.read(corpus, encoder.fingerprint)
-    rows, rejected, unreasoned, seen = 0, {}, set(), set()
-    for sample in io.iterate(corpus):
+    kept, rejected, unreasoned, seen = list[tuple[int, str]](), list[Broken](), 0, set[str]()
+    for row, sample in enumerate(io.iterate(corpus)):
         if targets and sample.reasoning is None:
-            unreasoned.add(rows)
+            unreasoned += 1
         # Answers, errors and scores are kept by id.
         elif reason := REPEATED if sample.id in seen else _reason(sample, known, encoder, limit, key, targets):
-            rejected[rows] = {"id": sample.id, "reason": reason}
+            rejected.append(unfit(reason).at(corpus.name, row, sample.id))
+        else:
+            kept.append((row, sample.id))
         seen.add(sample.id)
-        rows += 1
-    counts = dict(Counter(row["reason"].split(":")[0] for row in rejected.values()))
+    counts = dict(Counter(bad.reason.split(":")[0] for bad in rejected))
     if not counts and not unreasoned:
-        return Kept(corpus, rows, {})
-    asked, left = rows - len(unreasoned), rows - len(unreasoned) - len(rejected)
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = (json.dumps(row) + "\n" for row in rejected.values())
-    (folder / "quarantine.jsonl").write_text("".join(lines))
-    if len(rejected) > MAX_SHARE * asked or left < least:
-        counts |= {"no reasoning": len(unreasoned)} if unreasoned else {}
+        return Kept(corpus, len(kept), {})
+    quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
+    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
+        counts |= {"no reasoning": unreasoned} if unreasoned else {}
+        out = unreasoned + len(rejected)
         raise DataError(
-            f"{corpus}: {rows - left} of {rows} rows cannot be used ({_words(counts)}); "
+            f"{corpus}: {out} of {out + len(kept)} rows cannot be used ({_words(counts)}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
-    path = folder / "kept.parquet"
-    out = rejected.keys() | unreasoned
-    io.write(path, (sample for row, sample in enumerate(io.iterate(corpus)) if row not in out), io.guard_of(corpus))
-    unasked = {row["id"]: row["reason"] for row in rejected.values() if row["reason"] != REPEATED}
-    return Kept(path, left, counts, len(unreasoned), unasked)
+    unasked = {str(bad.id): bad.reason for bad in rejected if bad.reason != REPEATED}
+    return Kept(index.write(folder / "kept.parquet", corpus, kept), len(kept), counts, unreasoned, unasked)
+
+
+def unfit(reason: str) -> Broken:
+    """A row that is left out whole, with no one field to blame."""
+    return Broken("", None, reason, "mend the row, raise the limit, or go on without it")
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from gr_vl import dialects
 from gr_vl.augment import difficulty, mining
-from gr_vl.data import io
+from gr_vl.data import index, io
 from gr_vl.errors import DataError
 from gr_vl.seeding import seed_of
 from gr_vl.stages.data import count
@@ -37,12 +37,12 @@ def run(config: DictConfig) -> dict[str, Any]:
     )
     if not hard:
         raise DataError(f"gr_vl.mine.rule={settings.rule}: none of {rows} samples is hard; use mixed or any_wrong")
-    out = folder / "hard.parquet"
-    io.write(out, (sample for sample in io.iterate(corpus) if sample.id in hard), io.guard_of(corpus))
+    chosen = ((row, id) for row, id in enumerate(io.ids(corpus)) if id in hard)
+    out = index.write(folder / "hard.parquet", corpus, chosen)
     return {
         "sampled": rows,
         "answers": rows * request.answers,
-        "hard": count(io.iterate(out)),
+        "hard": count(io.light(out)),
         "quarantined": kept.quarantined,
     }
 
@@ -52,6 +52,5 @@ def _drawn(kept: Kept, path: Path, number: int | None, seed: int) -> tuple[Path,
     if number is None or number >= kept.rows:
         return kept.path, kept.rows
     places = random.Random(seed_of(seed, "mining")).sample(range(kept.rows), number)
-    wanted = set(places)
-    found = {place: sample for place, sample in enumerate(io.iterate(kept.path)) if place in wanted}
-    return path, io.write(path, (found[place] for place in places), io.guard_of(kept.path))
+    ids = io.ids(kept.path)
+    return index.write(path, kept.path, ((place, ids[place]) for place in places)), number

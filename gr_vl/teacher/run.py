@@ -5,13 +5,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from gr_vl import dialects
 from gr_vl.chat.client import NoCompletionError
-from gr_vl.data import io
-from gr_vl.errors import DataError, StageError
+from gr_vl.data import io, quarantine
+from gr_vl.data.build.files import replace_text
+from gr_vl.errors import Broken, DataError, StageError
 from gr_vl.schema import Label, Sample, Task
 from gr_vl.teacher import prompt
 from gr_vl.teacher.budget import Budget
@@ -133,9 +133,9 @@ class Run:
     def _write(self) -> None:
         outcomes = [self._outcomes[row] for row in range(self._total)]
         lines, reasons = [], Counter[str]()
-        for sample, outcome in zip(io.iterate(self._settings.source), outcomes, strict=True):
-            if isinstance(outcome, Quarantined):
-                lines.append(json.dumps(_quarantine_row(sample, outcome)) + "\n")
+        for row, sample in enumerate(io.iterate(self._settings.source)):
+            if isinstance(outcome := outcomes[row], Quarantined):
+                lines.append(_record(outcome, self._settings.source.name, row, sample))
                 reasons[outcome.refusals[-1].fault] += 1
         summary = self.progress() | {
             "kept": outcomes.count(None),
@@ -143,8 +143,8 @@ class Run:
             "events": dict(sorted(self._ledger.events.items())),
             "model": self._settings.model,
         }
-        _replace(self._settings.quarantine, "".join(lines))
-        _replace(self._settings.summary, json.dumps(summary, indent=2) + "\n")
+        quarantine.write(self._settings.quarantine, lines)
+        replace_text(self._settings.summary, json.dumps(summary, indent=2) + "\n")
         # Last: where it stands, the run is whole.
         io.write(self._settings.out, self._samples(outcomes), dialects.spec(self._settings.dialect))
 
@@ -156,14 +156,9 @@ class Run:
                 yield replace(sample, reasoning=outcome.reasoning, taught=outcome.decided or None)
 
 
-def _quarantine_row(sample: Sample, outcome: Quarantined) -> dict[str, Any]:
+def _record(outcome: Quarantined, file: str, row: int, sample: Sample) -> dict[str, Any]:
     last = outcome.refusals[-1]
+    bad = Broken("reasoning", outcome.reply, last.fault, "run again with more attempts, or write it by hand")
     refusals = [{"reason": refusal.fault, "why": refusal.why} for refusal in outcome.refusals]
-    row = {"id": sample.id, "source": sample.source, "reason": last.fault, "why": last.why}
-    return row | {"refusals": refusals, "reply": outcome.reply}
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    more = {"source": sample.source, "why": last.why, "refusals": refusals, "reply": outcome.reply}
+    return bad.at(file, row, sample.id).record() | more

@@ -22,6 +22,8 @@ from verl.utils.metric import reduce_metrics
 
 from gr_vl import dialects
 from gr_vl.augment import preference
+from gr_vl.data import io
+from gr_vl.data.build.files import sha256, whole
 from gr_vl.encoding import Encoder
 from gr_vl.preference_loss import Pairs, dpo, sums
 from gr_vl.progress import report
@@ -159,9 +161,8 @@ class PreferenceTrainer(GuardSFT):
             return list(zip(*(table[name].to_pylist() for name in ("chosen", "rejected")), strict=True))
         found = self._asked(data, "reference")
         names, columns = ("chosen", "rejected"), [pa.array(column) for column in zip(*found, strict=True)]
-        part = path.with_suffix(".part")
-        pq.write_table(pa.table(dict(zip(names, columns, strict=True))).replace_schema_metadata(key), part)
-        part.replace(path)
+        with whole(path) as part:
+            pq.write_table(pa.table(dict(zip(names, columns, strict=True))).replace_schema_metadata(key), part)
         return found
 
     def _asked(self, data: PreferenceData, note: str) -> list[tuple[float, float]]:
@@ -195,7 +196,7 @@ class PreferenceTrainer(GuardSFT):
 
 def _fingerprint(config: DictConfig, pairs: str) -> dict[bytes, bytes]:
     """What the reference's answers depend on: the pairs, byte for byte, and the weights by name, size and time."""
-    digest = hashlib.sha256(Path(pairs).read_bytes())
+    digest = hashlib.sha256("".join(map(sha256, io.files(Path(pairs)))).encode())
     for file in sorted(Path(config.model.path).glob("*.safetensors")):
         digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
     return {b"pairs and model": digest.hexdigest().encode()}

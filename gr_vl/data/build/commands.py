@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +57,7 @@ def validate(
 ) -> None:
     """Check every row of a corpus: row, field, reason, fix. With a tokenizer, also count its tokens, for all stages."""
     from gr_vl import dialects, limits, specs
-    from gr_vl.data import io
+    from gr_vl.data import io, quarantine
     from gr_vl.data.build import validate as validation
 
     spec = None if dialect else specs.above(path)
@@ -75,7 +74,7 @@ def validate(
         console.print(f"reasoning read as {grammar}")
     _show_findings(report, console)
     if findings is not None:
-        findings.write_text("".join(f"{json.dumps(asdict(finding))}\n" for finding in report.findings))
+        quarantine.write(findings, (finding.record() for finding in report.findings))
     bad = len(report.findings)
     if bad > max_bad_share * report.rows:
         more = "" if findings is not None else " (--findings FILE lists all)"

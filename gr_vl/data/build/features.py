@@ -7,7 +7,7 @@ have grown, or with other settings for splits and draws. Its name is a hash of e
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from gr_vl.data.build import fingerprints, rows
-from gr_vl.data.sources.base import Refused
+from gr_vl.data.build.files import whole
+from gr_vl.errors import Broken
 from gr_vl.schema import Sample
 
-Item: TypeAlias = Sample | Refused
+Item: TypeAlias = Sample | Broken
 
 VERSION = 3
 """Part of every name: raise it when the same rows give another shard."""
@@ -62,7 +63,7 @@ class Chunk:
             if isinstance(item, Sample):
                 digest.update(fingerprints.exact_key(item))
             else:
-                digest.update(json.dumps(asdict(item)).encode())
+                digest.update(json.dumps(item.record()).encode())
         return digest.hexdigest()
 
 
@@ -78,21 +79,17 @@ def write_shard(job: Job) -> int:
     """Make a shard and return its number of rows; the file appears only when it is whole."""
     known, quarantined = [], []
     for row, item in enumerate(job.chunk.items, job.chunk.start):
-        found = item if isinstance(item, Refused) else rows.examine(item, job.chunk.dialect)
-        if isinstance(found, Refused):
-            quarantined.append({"file": found.file, "row": found.row, "id": None, **_reason(found)})
-        elif isinstance(found, rows.Problem):
-            assert isinstance(item, Sample)
-            quarantined.append({"file": job.chunk.folder, "row": row, "id": item.id, **_reason(found)})
-        else:
+        found = item if isinstance(item, Broken) else rows.examine(item, job.chunk.dialect)
+        if not isinstance(found, Broken):
             assert isinstance(item, Sample)
             known.append(_features(row, item, found))
+        else:
+            placed = found if isinstance(item, Broken) else found.at(job.chunk.folder, row, item.id)
+            quarantined.append(placed.record())
     notes = {"rows": str(len(job.chunk.items)), "quarantined": json.dumps(quarantined)}
     table = pa.Table.from_pylist(known, schema=SCHEMA.with_metadata(notes))
-    part = job.path.with_suffix(".part")
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    with whole(job.path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    part.replace(job.path)
     return len(job.chunk.items)
 
 
@@ -114,10 +111,6 @@ def counted(table: pa.Table) -> tuple[int, list[dict[str, Any]]]:
     """Rows that a shard was made of, and those of them that are unusable."""
     notes = table.schema.metadata
     return int(notes[b"rows"]), json.loads(notes[b"quarantined"])
-
-
-def _reason(found: Refused | rows.Problem) -> dict[str, str]:
-    return {name: getattr(found, name) for name in ("field", "value", "reason", "fix")}
 
 
 def _features(row: int, sample: Sample, thumbnails: Sequence[bytes]) -> dict[str, Any]:

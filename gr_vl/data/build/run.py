@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl import dialects
-from gr_vl.data import io, measured
+from gr_vl.data import io, measured, quarantine
 from gr_vl.data.build import features, fingerprints, manifest, selection, workers
 from gr_vl.data.build.features import Chunk, Item, Job
-from gr_vl.data.build.files import replace_text
 from gr_vl.data.build.recipe import Ingredient, Recipe
 from gr_vl.data.build.watch import Watch
 from gr_vl.data.sources.base import Source
@@ -110,8 +109,7 @@ class _Reading:
         """Write the quarantine file, and stop when it holds too many rows of a source."""
         bad = {name: [*rows, *more.get(name, [])] for name, rows in self.quarantined.items()}
         path = self.out / "quarantine.jsonl"
-        lines = (json.dumps({"source": name, **row}) for name, rows in bad.items() for row in rows)
-        replace_text(path, "".join(f"{line}\n" for line in lines))
+        quarantine.write(path, ({"source": name, **row} for name, rows in bad.items() for row in rows))
         for name, rows in bad.items():
             if len(rows) > self.recipe.max_bad_share * self.rows[name]:
                 reasons = Counter(row["reason"] for row in rows).most_common()

@@ -1,7 +1,7 @@
 """From everything that was read to what is kept: duplicates out, benchmarks out, draws, splits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from gr_vl.data.build.contamination import Match
 from gr_vl.data.build.duplicates import Indices
 from gr_vl.data.build.features import Corpus
 from gr_vl.data.build.recipe import Recipe
-from gr_vl.data.build.rows import problem
+from gr_vl.errors import Broken
 
 EXACT, NEAR, CONTAMINATED = "exact duplicate", "near duplicate", "contaminated"
 
@@ -96,9 +96,8 @@ def _without_taken_ids(found: Selection, corpus: Corpus, rows: Indices) -> Indic
     for row in rows.tolist():
         id, source = corpus.id[row], corpus.source[row]
         if id in seen:
-            bad = problem("id", id, "id of another row", "give every row an id of its own")
-            place = {"file": None, "row": int(corpus.row[row]), "id": id}
-            found.quarantined.setdefault(source, []).append(place | asdict(bad))
+            bad = Broken("id", id, "id of another row", "give every row an id of its own")
+            found.quarantined.setdefault(source, []).append(bad.at(None, int(corpus.row[row]), id).record())
         else:
             seen.add(id)
             fine.append(row)

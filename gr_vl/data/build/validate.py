@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,25 +20,12 @@ BATCH = 64
 """Rows a job: with a megabyte of pictures each they still fit into a corner of the memory."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A row that cannot be used."""
-
-    row: int
-    """From 0."""
-    id: str | None
-    field: str
-    value: str
-    reason: str
-    fix: str
-
-
 @dataclass
 class Report:
     """What was found in a corpus."""
 
     rows: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Broken] = field(default_factory=list)
     by_modality: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     """Usable rows whose request and response another row has, to the letter."""
@@ -68,7 +55,7 @@ class Checked:
 
     row: int
     id: Any
-    problem: rows.Problem | None
+    problem: Broken | None
     modality: str = ""
     content_key: bytes = b""
     exact_key: bytes = b""
@@ -94,10 +81,10 @@ def validate(
             report.rows += 1
             found = row.problem
             if found is None and row.id in ids:
-                found = rows.problem("id", row.id, "id of another row", "give every row an id of its own")
+                found = Broken("id", row.id, "id of another row", "give every row an id of its own")
             if found is not None:
                 id = row.id if isinstance(row.id, str) else None
-                report.findings.append(Finding(row.row, id, **asdict(found)))
+                report.findings.append(found.at(path.name, row.row, id))
                 continue
             ids.add(row.id)
             report.by_modality[row.modality] += 1
@@ -130,9 +117,9 @@ def _check(number: int, row: Mapping[str, Any], tasks: Sequence[Task], job: Job)
     try:
         sample = io.from_row(row, tasks)
     except Broken as error:
-        return Checked(number, row["id"], rows.problem(error.field, error.value, error.reason, error.fix))
+        return Checked(number, row["id"], error)
     examined = rows.examine(sample, job.dialect)
-    if isinstance(examined, rows.Problem):
+    if isinstance(examined, Broken):
         return Checked(number, row["id"], examined)
     tokens = None if job.model is None else measure(sample, encoder(job.model, str(job.dialect)))
     keys = fingerprints.content_key(sample), fingerprints.exact_key(sample)

@@ -4,22 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gr_vl.errors import Broken
 from gr_vl.schema import Modality, Sample, Task
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A row that became no sample, and what its owner can do about it."""
-
-    file: str
-    """Path below the folder that was read."""
-    row: int
-    """From 0, as it stands in that file."""
-    field: str
-    value: str
-    """What stands there, as Python writes it, cut to 80 characters."""
-    reason: str
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -35,9 +21,9 @@ class Source:
     """Which files a user has after the download, relative to the folder that is read."""
     tasks: tuple[Task, ...]
     modalities: tuple[Modality, ...]
-    read: Callable[[Path], Iterator[Sample | Refused]]
+    read: Callable[[Path], Iterator[Sample | Broken]]
     """Everything in a folder, in a fixed order and one row at a time. DataError when a file is missing or no such
-    file at all; a row that cannot be used is yielded as `Refused`, never raised and never left out."""
+    file at all; a row that cannot be used is yielded as `Broken`, never raised and never left out."""
     published: Mapping[str, int] = field(default_factory=dict)
     """Counts that its paper or card states, under the names of `gr_vl.data.counts`: rows, a modality (text), a task
     (response: its labelled samples), a class of a task (response/harmful)."""

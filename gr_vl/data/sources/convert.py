@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl.data import confined, tables
-from gr_vl.data.sources.base import Refused
 from gr_vl.data.sources.cells import Row
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Sample
-
-SHOWN = 80
-"""Letters of a refused value that are shown."""
 
 Convert = Callable[[Row], Sample | Iterable[Sample]]
 
@@ -41,31 +37,42 @@ def _matching(root: Path, names: str) -> list[Path]:
     return sorted({path for name in names.split(",") for path in confined.files(root, name)})
 
 
-def reader(
-    source: str, *patterns: str, convert: Convert, selects: Callable[[Mapping[str, Any]], bool] | None = None
-) -> Callable[[Path], Iterator[Sample | Refused]]:
-    """A `Source.read` over every file that matches a pattern. Rows that `selects` denies are none of the source's."""
-    return partial(_read, source, patterns, convert, selects)
+def reader(source: str, *patterns: str, convert: Convert, **how: Any) -> Callable[[Path], Iterator[Sample | Broken]]:
+    """A `Source.read` over every file that matches a pattern; `how` is for `read`."""
+    return partial(_read, source, patterns, convert, how)
 
 
 def _read(
-    source: str,
-    patterns: tuple[str, ...],
-    convert: Convert,
-    selects: Callable[[Mapping[str, Any]], bool] | None,
-    root: Path,
-) -> Iterator[Sample | Refused]:
+    source: str, patterns: tuple[str, ...], convert: Convert, how: Mapping[str, Any], root: Path
+) -> Iterator[Sample | Broken]:
     seen: set[str] = set()
     for path in files(root, *patterns):
-        file = path.relative_to(root).as_posix()
-        for number, item in enumerate(tables.rows(path)):
-            if isinstance(item, Broken):
-                yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
-            elif selects is None or selects(item):
-                yield from converted(Row(item, source, root, file, number), convert, seen)
+        yield from read(source, root, path, convert, seen, **how)
 
 
-def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Refused]:
+def read(
+    source: str,
+    root: Path,
+    path: Path,
+    convert: Convert,
+    seen: set[str],
+    *,
+    selects: Callable[[Mapping[str, Any]], bool] = lambda row: True,
+    rows: Callable[[Path], Iterable[tables.Item]] = tables.rows,
+) -> Iterator[Sample | Broken]:
+    """The samples of one file, or why there are none; rows that `selects` denies are none of the source's.
+
+    `seen` holds the ids that were given before.
+    """
+    file = path.relative_to(root).as_posix()
+    for number, item in enumerate(rows(path)):
+        if isinstance(item, Broken):
+            yield item.at(file, number)
+        elif selects(item):
+            yield from converted(Row(item, source, root, file, number), convert, seen)
+
+
+def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Broken]:
     """A row's samples, or why there are none; `seen` holds the ids that were given before."""
     try:
         found = convert(row)
@@ -76,25 +83,6 @@ def converted(row: Row, convert: Convert, seen: set[str]) -> list[Sample | Refus
             if sample.id in seen:
                 raise Broken("id", sample.id, "another row before it has this id", "keep one of them")
     except Broken as error:
-        return [Refused(row.file, row.number, error.field, shown(error.value), error.reason, error.fix)]
+        return [error.at(row.file, row.number)]
     seen.update(sample.id for sample in samples)
     return list(samples)
-
-
-def pictures_reader(source: str, pattern: str, *, convert: Convert) -> Callable[[Path], Iterator[Sample | Refused]]:
-    """A `Source.read` for sets without a table: a row with one cell, `image`, for every file that matches."""
-    return partial(_read_pictures, source, pattern, convert)
-
-
-def _read_pictures(source: str, pattern: str, convert: Convert, root: Path) -> Iterator[Sample | Refused]:
-    seen: set[str] = set()
-    for path in files(root, pattern):
-        file = path.relative_to(root).as_posix()
-        yield from converted(Row({"image": file}, source, root, file, 0), convert, seen)
-
-
-def shown(value: Any) -> str:
-    """A value for people to read, however large it is."""
-    if isinstance(value, bytes) and len(value) > SHOWN:
-        return f"{len(value):,} bytes"
-    return repr(value[:SHOWN] if isinstance(value, str) else value)[:SHOWN]

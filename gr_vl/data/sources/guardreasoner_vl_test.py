@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl.data import tables
-from gr_vl.data.sources import transcript
-from gr_vl.data.sources.base import Refused, Source
+from gr_vl.data.sources import convert, transcript
+from gr_vl.data.sources.base import Source
 from gr_vl.data.sources.cells import Row, picture
 from gr_vl.data.sources.chats import IMAGE, listed, turns
-from gr_vl.data.sources.convert import Convert, converted, files, shown
+from gr_vl.data.sources.convert import Convert, files
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Modality, Sample, Task
 
@@ -41,18 +41,12 @@ def _convert(pictures: list[Path], *, named: bool) -> Convert:
     return sample
 
 
-def _reader(source: str, name: str, *, named: bool) -> Callable[[Path], Iterator[Sample | Refused]]:
-    def read(root: Path) -> Iterator[Sample | Refused]:
+def _reader(source: str, name: str, *, named: bool) -> Callable[[Path], Iterator[Sample | Broken]]:
+    def read(root: Path) -> Iterator[Sample | Broken]:
         path, pictures = files(root, f"{name}.json")[0], files(root, f"{name}/*.png|{name}/*.jpg")
         if (rows := sum(1 for _ in tables.rows(path))) != len(pictures):
             raise DataError(f"{path}: {rows} rows and {len(pictures)} pictures do not pair; fetch both again")
-        file, seen = path.relative_to(root).as_posix(), set[str]()
-        convert = _convert(pictures, named=named)
-        for number, item in enumerate(tables.rows(path)):
-            if isinstance(item, Broken):
-                yield Refused(file, number, item.field, shown(item.value), item.reason, item.fix)
-            else:
-                yield from converted(Row(item, source, root, file, number), convert, seen)
+        yield from convert.read(source, root, path, _convert(pictures, named=named), set())
 
     return read
 

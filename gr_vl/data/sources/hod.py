@@ -8,8 +8,8 @@ knives among both), and it does not say where they come from.
 from pathlib import Path
 
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import Row, choose
-from gr_vl.data.sources.convert import pictures_reader
+from gr_vl.data.sources.cells import Row, choose, picture
+from gr_vl.data.sources.convert import reader
 from gr_vl.schema import Label, Modality, Sample, Task
 
 CLASSES = {
@@ -25,7 +25,8 @@ CLASSES = {
 def _sample(row: Row) -> Sample:
     file = Path(row.file)
     label = choose("class", file.parts[-3], CLASSES)
-    return row.sample("", id=f"hod-{file.parts[-3]}-{row.file}", images=(row.image("image"),), prompt_label=label)
+    image = picture("image", row.file, row.root)
+    return row.sample("", id=f"hod-{file.parts[-3]}-{row.file}", images=(image,), prompt_label=label)
 
 
 SOURCE = Source(
@@ -36,7 +37,8 @@ SOURCE = Source(
     layout="dataset/class/CLASS/normal_cases/*.jpg and hard_cases/*.jpg, CLASS one of: " + ", ".join(CLASSES),
     tasks=(Task.PROMPT,),
     modalities=(Modality.IMAGE,),
-    read=pictures_reader("hod", "class/*/*_cases/*.jpg", convert=_sample),
+    # No table: every picture is a row.
+    read=reader("hod", "class/*/*_cases/*.jpg", convert=_sample, rows=lambda path: [{}]),
     published={"rows": 10_631},
     unverified="folder names were seen, pictures not; a picture in two classes comes twice. The labels are ours",
 )

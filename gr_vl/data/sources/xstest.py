@@ -1,27 +1,21 @@
 """XSTest (Röttger et al. 2024, arXiv 2308.01263): its requests alone, and with judged responses and reasoning."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from gr_vl.data import xstest
-from gr_vl.data.sources.base import Refused, Source
+from gr_vl.data.sources.base import Source
 from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.convert import reader
-from gr_vl.errors import FETCH
+from gr_vl.errors import Broken
 from gr_vl.schema import Label, Modality, Sample, Task
 
-_WHERE = re.compile(r"(.*) row (\d+)")
 
-
-def _responses(root: Path) -> Iterator[Sample | Refused]:
+def _responses(root: Path) -> Iterator[Sample | Broken]:
     """What `gr_vl.data.xstest` finds: the file is small, and its rows join across files."""
     loaded = xstest.load(root)
     yield from loaded.samples
-    for where, reason in loaded.quarantined:
-        place = _WHERE.fullmatch(where)
-        file, row = (place[1], int(place[2])) if place else (where, 0)
-        yield Refused(file, row, "input", "", reason, FETCH)
+    yield from loaded.quarantined
 
 
 def _prompt(row: Row) -> Sample:

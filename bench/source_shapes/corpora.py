@@ -5,6 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gr_vl.data import io
+from gr_vl.schema import Sample
+from gr_vl.tasks import SHARED, labelled
 from source_shapes.rows import (
     INSTRUCTION,
     Labels,
@@ -170,7 +173,19 @@ def _xstest(folder: Path, rows: Rows) -> None:
     write_jsonl(place(folder, "predictions/guardreasoner_3B_response_harmful.jsonl"), predictions)
 
 
+def _corpus(folder: Path, rows: Rows) -> None:
+    """Every row has a picture, a response and a label of each shared task."""
+    place(folder, "train.parquet")
+    io.write(folder / "train.parquet", map(_sample, rows))
+
+
+def _sample(row: Placeholder) -> Sample:
+    words = {"prompt": row.prompt_label, "response": row.response_label, "refusal": "compliance"}
+    return Sample(f"{row.number}", "own", row.prompt, row.response, (row.image(),), labelled(SHARED, words))
+
+
 SHAPES: dict[str, Shape] = {
+    "corpus": (_corpus, both_labels),
     "aegis2_train": (partial(_aegis2, ("train.json", "refusals_train.json")), both_labels),
     "aegis2_validation": (partial(_aegis2, ("validation.json", "refusals_validation.json")), both_labels),
     "aegis2_test": (partial(_aegis2, ("test.json",)), both_labels),

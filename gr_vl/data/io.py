@@ -209,7 +209,7 @@ def rows(path: Path, want: Want = schema) -> Iterator[tuple[Sample, Mapping[str,
 
 
 def batches(path: Path, size: int = READ, want: Want = schema) -> Iterator[tuple[int, Any]]:
-    """The rows of a corpus or an index as Arrow batches of exactly these columns, each with the number of its first row.
+    """The rows of a corpus or an index as Arrow batches of exactly these columns, each with its first row's number.
 
     A column of labels that is not there is empty: a corpus may lack a task. Columns of text may also be whole numbers,
     categories or bytes, and one that holds nothing may be of any type. Raises DataError when the file is no corpus, has

@@ -1,7 +1,7 @@
 """What a mixture is made of: a YAML file of sources, how many rows each gives, the splits and the benchmarks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,14 +12,12 @@ from yaml import YAMLError
 
 from gr_vl import dialects, specs
 from gr_vl.errors import ConfigError
-from gr_vl.schema import Modality
-from gr_vl.tasks import SHARED
+from gr_vl.schema import Modality, Task
+from gr_vl.tasks import SHARED, ordered
 
 Amount: TypeAlias = int | float | str
 """A number of rows; a share of them, as a float; or the word all."""
 
-_CLASSES = "|".join(f"{task}/(?:{'|'.join(task.labels)})" for task in SHARED)
-_CELL = re.compile(rf"(?:({'|'.join(Modality)})/?)?(?:(?<![a-z])(?:{_CLASSES}))?")
 
 
 @dataclass(frozen=True)
@@ -89,13 +87,14 @@ def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> 
     )
     root = Path(str(row.get("folder", "."))) if folder is None else folder
     near = _keys(row.get("near", {}), "near", set(), {"text", "image"})
-    parts = tuple(_part(name, part, root) for name, part in _table(row["parts"], "parts").items())
-    benchmarks = tuple(_source(*item, root, "benchmarks") for item in _table(row.get("benchmarks", {}), "").items())
+    grammar = specs.needed(dialect or row.get("dialect"), path)
+    cells = _cells(dialects.get(grammar).tasks)
+    parts = tuple(_part(name, part, root, cells) for name, part in _table(row["parts"], "parts").items())
+    reference = _table(row.get("benchmarks", {}), "").items()
+    benchmarks = tuple(_source(*item, root, "benchmarks", cells) for item in reference)
     names = [source.name for part in parts for source in part.sources] + [source.name for source in benchmarks]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"{twice[0]}: appears twice in {path}; name each source once")
-    grammar = specs.needed(dialect or row.get("dialect"), path)
-    dialects.get(grammar)
     return Recipe(
         dialect=grammar,
         seed=int(_number(row["seed"], "seed", 0, 2**63)),
@@ -108,27 +107,33 @@ def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> 
     )
 
 
-def _part(name: str, content: Any, root: Path) -> Part:
+def _cells(tasks: Iterable[Task]) -> re.Pattern[str]:
+    """What a draw may count: a modality, a task's label, or both."""
+    classes = "|".join(f"{task}/(?:{'|'.join(task.labels)})" for task in ordered((*SHARED, *tasks)))
+    return re.compile(rf"(?:({'|'.join(Modality)})/?)?(?:(?<![a-z])(?:{classes}))?")
+
+
+def _part(name: str, content: Any, root: Path, cells: re.Pattern[str]) -> Part:
     key = f"parts.{name}"
     row = _keys(content, key, {"sources"}, {"draw"})
     sources = _table(row["sources"], f"{key}.sources")
     if not sources:
         raise ConfigError(f"{key}.sources is empty; name at least one source")
-    made = tuple(_source(*item, root, f"{key}.sources") for item in sources.items())
-    return Part(name, _draw(row.get("draw", "all"), f"{key}.draw"), made)
+    made = tuple(_source(*item, root, f"{key}.sources", cells) for item in sources.items())
+    return Part(name, _draw(row.get("draw", "all"), f"{key}.draw", cells), made)
 
 
-def _source(name: str, content: Any, root: Path, key: str) -> Ingredient:
+def _source(name: str, content: Any, root: Path, key: str, cells: re.Pattern[str]) -> Ingredient:
     if isinstance(content, str):
         content = {"folder": content}
     row = _keys(content, f"{key}.{name}", {"folder"}, {"draw"})
-    return Ingredient(name, root / str(row["folder"]), _draw(row.get("draw", "all"), f"{key}.{name}.draw"))
+    return Ingredient(name, root / str(row["folder"]), _draw(row.get("draw", "all"), f"{key}.{name}.draw", cells))
 
 
-def _draw(content: Any, key: str) -> Draw:
+def _draw(content: Any, key: str, known: re.Pattern[str]) -> Draw:
     cells = content if isinstance(content, dict) else {"": content}
     for cell, amount in cells.items():
-        if not _CELL.fullmatch(str(cell)):
+        if not known.fullmatch(str(cell)):
             raise ConfigError(f"{key}.{cell} is no cell; write a modality, TASK/LABEL, or both: image/prompt/harmful")
         whole = isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0
         share = isinstance(amount, float) and 0 <= amount <= 1

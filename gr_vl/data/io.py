@@ -4,7 +4,6 @@ Whatever reads a corpus reads an index of one as well (`gr_vl.data.index`): what
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,10 +30,6 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of a corpus. `images` has the layout of a `datasets` Image feature, so any Hugging Face tool opens it."""
-
-_PATHS = pa.list_(pa.struct([("path", pa.string())]))
-LIGHT = SCHEMA.set(SCHEMA.get_field_index("images"), pa.field("images", _PATHS))
-"""The same columns but for the bytes of the images."""
 
 BATCH, BATCH_BYTES = 1024, 64 * 2**20
 """Rows of a row group, and bytes of their images: what is written is in memory several times over."""
@@ -77,9 +72,10 @@ def from_row(row: Mapping[str, Any]) -> Sample:
 
 
 def _image(image: Mapping[str, Any] | None) -> bytes:
-    data: bytes | None = None if image is None else image.get("bytes", b"")
-    if data is None:
-        raise Broken("images", image and image["path"], "image without bytes", "embed the encoded file itself")
+    if image is None or image["bytes"] is None:
+        path = image and image["path"]
+        raise Broken("images", path, "image without bytes", "embed the encoded file itself")
+    data: bytes = image["bytes"]
     return data
 
 
@@ -190,30 +186,14 @@ def _whole(path: Path, size: int, schema: pa.Schema) -> Iterator[Any]:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; build it with `gr-vl data`")
     if twice := sorted({name for name in schema.names if names.count(name) > 1}):
         raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
-    schema, leaves = _leaves(file, schema)
     try:
-        for batch in file.iter_batches(batch_size=size, columns=leaves):
+        for batch in file.iter_batches(batch_size=size, columns=schema.names):
             columns = [arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in schema]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
             start += len(batch)
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0][:200]
         raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
-
-
-def _leaves(file: Any, schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
-    """What is read for a schema: of `LIGHT` all but the images' bytes, where they stand apart in the file."""
-    images = SCHEMA.field("images")
-    if schema is not LIGHT or file.schema_arrow.field(images.name).type != images.type:
-        schema = SCHEMA if schema is LIGHT else schema
-        return schema, schema.names
-    leaves = [file.schema.column(number).path for number in range(len(file.schema))]
-    return schema, [leaf for leaf in leaves if leaf.partition(".")[0] in schema.names and not leaf.endswith(".bytes")]
-
-
-def light(path: Path) -> Iterator[Sample]:
-    """The same samples with an empty place holder for each image, which is not read. Raises as `iterate`."""
-    return (replace(sample, images=(b"",) * len(sample.images)) for sample, _ in rows(path, LIGHT))
 
 
 def ids(path: Path) -> list[str]:

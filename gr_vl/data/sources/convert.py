@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +38,13 @@ def _matching(root: Path, names: str) -> list[Path]:
 
 def reader(source: str, *patterns: str, convert: Convert, **how: Any) -> Callable[[Path], Iterator[Sample | Broken]]:
     """A `Source.read` over every file that matches a pattern; `how` is for `read`."""
-    return partial(_read, source, patterns, convert, how)
 
+    def every(root: Path) -> Iterator[Sample | Broken]:
+        seen: set[str] = set()
+        for path in files(root, *patterns):
+            yield from read(source, root, path, convert, seen, **how)
 
-def _read(
-    source: str, patterns: tuple[str, ...], convert: Convert, how: Mapping[str, Any], root: Path
-) -> Iterator[Sample | Broken]:
-    seen: set[str] = set()
-    for path in files(root, *patterns):
-        yield from read(source, root, path, convert, seen, **how)
+    return every
 
 
 def read(

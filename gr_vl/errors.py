@@ -28,7 +28,6 @@ class StageError(Exception):
 
 FETCH = "correct the row, or fetch the file again"
 SHOWN = 80
-"""Characters of an unusable value that are shown."""
 
 
 class Broken(Exception):

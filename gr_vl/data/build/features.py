@@ -60,10 +60,8 @@ class Chunk:
         """Hash of everything that decides what the shard holds."""
         digest = hashlib.blake2b(f"{VERSION}/{self.dialect}/{self.folder}/{self.start}".encode(), digest_size=16)
         for item in self.items:
-            if isinstance(item, Sample):
-                digest.update(fingerprints.exact_key(item))
-            else:
-                digest.update(json.dumps(item.record()).encode())
+            key = fingerprints.exact_key(item) if isinstance(item, Sample) else json.dumps(item.record()).encode()
+            digest.update(key)
         return digest.hexdigest()
 
 

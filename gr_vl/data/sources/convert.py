@@ -57,10 +57,7 @@ def read(
     selects: Callable[[Mapping[str, Any]], bool] = lambda row: True,
     rows: Callable[[Path], Iterable[tables.Item]] = tables.rows,
 ) -> Iterator[Sample | Broken]:
-    """The samples of one file, or why there are none; rows that `selects` denies are none of the source's.
-
-    `seen` holds the ids that were given before.
-    """
+    """The samples of the rows of one file that `selects` admits, or why there are none; `seen` as in `converted`."""
     file = path.relative_to(root).as_posix()
     for number, item in enumerate(rows(path)):
         if isinstance(item, Broken):

@@ -69,6 +69,15 @@ def test_a_run_folder_that_is_moved_still_works(tmp_path):
     assert io.read(tmp_path / "moved" / "mine" / "hard.parquet") == SAMPLES[1:3]
 
 
+def test_a_run_folder_that_is_moved_still_finds_a_corpus_outside_of_it(tmp_path):
+    corpus = tmp_path / "corpora" / "test.parquet"
+    io.write(corpus, SAMPLES)
+    index.write(tmp_path / "runs" / "one" / "eval" / "test.parquet", corpus, [(1, "s1")])
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    shutil.move(tmp_path / "runs" / "one", tmp_path / "far" / "away" / "one")
+    assert io.read(tmp_path / "far" / "away" / "one" / "eval" / "test.parquet") == [SAMPLES[1]]
+
+
 @pytest.mark.parametrize("linked", ["data", "mine"])
 def test_a_folder_of_the_run_may_be_a_link(tmp_path, linked):
     (tmp_path / "elsewhere" / linked).mkdir(parents=True)

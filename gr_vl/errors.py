@@ -27,10 +27,7 @@ class StageError(Exception):
 
 
 FETCH = "correct the row, or fetch the file again"
-
-
 SHOWN = 80
-"""Characters of an unusable value that are shown."""
 
 
 class Broken(Exception):
@@ -46,9 +43,7 @@ class Broken(Exception):
 
     def __init__(self, field: str, value: Any, reason: str, fix: str = FETCH) -> None:
         self.field, self.value, self.reason, self.fix = field, shown(value), reason, fix
-        self._begins = f"{field} is " if isinstance(value, bytes) else f"{field}: "
-        if value is not None and not isinstance(value, bytes):
-            self._begins += f"{self.value}: "
+        self._says = " is" if isinstance(value, bytes) else ":" if value is None else f": {self.value}:"
         super().__init__(field, self.value, reason, fix)
 
     @classmethod
@@ -67,7 +62,7 @@ class Broken(Exception):
         return {name: getattr(self, name) for name in ("file", "row", "id", "field", "value", "reason", "fix")}
 
     def __str__(self) -> str:
-        return f"{self._begins}{self.reason}; {self.fix}"
+        return f"{self.field}{self._says} {self.reason}; {self.fix}"
 
 
 def shown(value: Any) -> str:

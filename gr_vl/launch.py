@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 from gr_vl import checks, dialects, extras, jobs, progress
 from gr_vl.compose import Stage, leaves
+from gr_vl.data.build.files import replace_text
 from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
 from gr_vl.specs import read_object
 
@@ -98,9 +99,7 @@ def launch(stage: Stage) -> Iterator[State]:
         "config_hash": stage.hash,
         "counts": json.loads((stage.folder / "counts.json").read_text()),
     }
-    part = stage.folder / "stage.json.part"
-    part.write_text(json.dumps(record, indent=2))
-    part.replace(stage.folder / "stage.json")
+    replace_text(stage.folder / "stage.json", json.dumps(record, indent=2))
 
 
 def _start(stage: Stage) -> subprocess.Popen[bytes]:
@@ -203,9 +202,7 @@ def _describe(stage: Stage) -> None:
     record = read_object(path) or _facts(stage)
     if stage.kind == "eval":
         record["unparsable"] = stage.config.gr_vl.eval.get("unparsable", "wrong")
-    part = path.with_name("run.json.part")
-    part.write_text(json.dumps(record, indent=2))
-    part.replace(path)
+    replace_text(path, json.dumps(record, indent=2))
 
 
 def _facts(stage: Stage) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gr_vl import dialects
 from gr_vl.data import io
 from gr_vl.evaluation.answers import write_answers
 from gr_vl.schema import Answer, Label, Sample, Task
+from gr_vl.stages.data import count
 
 HARMFUL, UNHARMFUL = Label.HARMFUL, Label.UNHARMFUL
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -105,7 +106,7 @@ def make_run(path: Path, *, n: int = 60, steps: int = 60) -> Path:
         answers = answer_like_a_guard(test, skill, length, index)
         answers[0] = make_answer(test[0].id, make_text(UNHARMFUL, UNHARMFUL, HOSTILE), 200)
         write_answers(path / "eval" / model / "test.jsonl", answers)
-    _write_stages(path, n)
+    _write_stages(path, n, corpora)
     _write_metrics(path, steps)
     return path
 
@@ -126,14 +127,15 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _write_stages(path: Path, n: int) -> None:
+def _write_stages(path: Path, n: int, corpora: dict[str, list[Sample]]) -> None:
     machine = {"cpu": "8 cores", "memory_gb": 32, "gpu": "none"}
     versions = {"python": "3.11.9", "verl": "0.9.1", "torch": "2.11.0", "transformers": "5.9.0", "gr_vl": "0.1.0"}
     run = {"recipe": "guardreasoner_vl", "model": "tiny", "seed": 7, "started": "2026-01-01T00:00:00Z"}
     write_json(path / "run.json", run | facts_of("guardreasoner_vl") | {"versions": versions, "machine": machine})
     for index, name in enumerate(("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")):
         stage = {"stage": name, "kind": name.removesuffix("_eco"), "seconds": 10.0 + 20.5 * index, "peak_rss_gb": 1.25}
-        stage |= {"config_hash": f"{index:064x}"[::-1], "counts": {"samples": n, "kept_share": 0.5}}
+        own = {key.partition("/")[2]: count(samples) for key, samples in corpora.items() if key.startswith(f"{name}/")}
+        stage |= {"config_hash": f"{index:064x}"[::-1], "counts": own | {"samples": n, "kept_share": 0.5}}
         write_json(path / name / "stage.json", stage)
     by_modality = {
         "text": {"0": 3, "1": 6, "2": 10, "3": 12, "4": 20},

@@ -122,3 +122,17 @@ def test_held_out_pairs_that_do_not_fit_are_counted(tmp_path, encoder, corpus):
     assert (len(preference.read(Path(file))), left_out) == (2, 1)
     preference.write(tmp_path / "held_out.parquet", [long], dialects.spec("guardreasoner_vl"))
     assert dpo._held_out(config, encoder, tmp_path) == (None, 1)
+
+
+def test_pairs_that_do_not_fit_are_set_aside_like_rows(tmp_path, encoder, corpus):
+    fits = preference.Preference(corpus[0], Task.PROMPT, "good", "bad", True, 1, 1)
+    long = dataclasses.replace(fits, sample=corpus[1], chosen="word " * 500)
+    preference.write(tmp_path / "pairs.parquet", [fits] * 9 + [long] + [fits])
+    data = {"train_files": str(tmp_path / "pairs.parquet"), "max_length": 400, "train_batch_size": 4}
+    kept, left_out = dpo._fit(OmegaConf.create({"data": data}), encoder, tmp_path / "dpo")
+    assert (kept, left_out) == ([fits] * 10, 1)
+    assert preference.read(tmp_path / "dpo" / "kept.parquet") == kept
+    assert pq.ParquetFile(tmp_path / "dpo" / "kept.parquet").schema_arrow.names == ["row", "id"]
+    (bad,) = map(json.loads, (tmp_path / "dpo" / "quarantine.jsonl").read_text().splitlines())
+    assert bad == lengths.unfit(bad["reason"]).at("pairs.parquet", 9, corpus[1].id).record()
+    assert bad["reason"].startswith("too long: ")

@@ -279,3 +279,14 @@ def test_a_report_parses_every_answer_once(run, monkeypatch):
     assert len(parsed) == 240
     assert (run / "report.html").is_file()
     assert "eval" in json.loads((run / "summary.json").read_text())
+
+
+def test_the_corpora_shown_are_those_that_the_stages_counted(page, whole):
+    hard = corpora.read(whole / "mine" / "hard.parquet")
+    table = next(cells(part) for part in page.split("<section")[1:] if part.startswith(' id="data"'))
+    (row,) = (row for row in table if row[0] == ["hard", "(mined)"])
+    assert row[1] == ["text"]
+    texts = [sample for sample in hard if sample.modality == "text"]
+    said = [[sample.labels.get(task) for sample in texts] for task in (Task.PROMPT, Task.RESPONSE)]
+    counted = [labels.count(word) for labels in said for word in (Label.HARMFUL, Label.UNHARMFUL)]
+    assert [int(cell) for (cell,) in row[2:]] == [len(texts), *counted]

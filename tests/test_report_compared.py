@@ -20,6 +20,7 @@ from gr_vl.evaluation.metrics import compare
 from gr_vl.evaluation.report import percent, points, write_report
 from gr_vl.evaluation.run_folder import load
 from gr_vl.schema import Label, Sample, Task
+from gr_vl.stages.data import count
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,7 @@ def test_a_source_without_a_positive_is_shown_by_its_false_alarms_and_refusals_a
     right = [{Task.RESPONSE: U, Task.REFUSAL: C, **sample.labels} for sample in samples]
     said = [labels | ({Task.PROMPT: Label.HARMFUL} if i < 3 else {}) for i, labels in enumerate(right)]
     io.write(tmp_path / "data" / "test.parquet", samples)
+    (tmp_path / "data" / "stage.json").write_text(json.dumps({"stage": "data", "counts": {"test": count(samples)}}))
     answers = [make_answer(s.id, dialect.answer(labels, "a")) for s, labels in zip(samples, said, strict=True)]
     write_answers(tmp_path / "eval" / "sft" / "test.jsonl", answers)
     (tmp_path / "run.json").write_text(json.dumps({"recipe": "guardreasoner"} | facts_of("guardreasoner")))

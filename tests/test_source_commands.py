@@ -92,14 +92,14 @@ def test_a_mistake_is_one_line(gr_vl, arguments, words, tmp_path, monkeypatch):
 def test_counts_add_up():
     harmful, unharmful = ({Task.RESPONSE: label} for label in (Label.HARMFUL, Label.UNHARMFUL))
     refused = Broken("a", 1, "why", "how").at("f", 3)
-    told = counts.count(
-        [
-            Sample("1", "s", "p", response="r", labels=harmful),
-            Sample("2", "s", "p", response="r", images=(b"x",), labels=unharmful),
-            refused,
-            Sample("3", "s", "", images=(b"x",), labels={Task.PROMPT: Label.HARMFUL}),
-        ]
-    )
+    told = counts.Counts()
+    for item in (
+        Sample("1", "s", "p", response="r", labels=harmful),
+        Sample("2", "s", "p", response="r", images=(b"x",), labels=unharmful),
+        refused,
+        Sample("3", "s", "", images=(b"x",), labels={Task.PROMPT: Label.HARMFUL}),
+    ):
+        told.add(item)
     assert told.beside({"rows": 4, "prompt/unharmful": 1}) == [
         ("rows", 3, 4),
         ("text", 1, None),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import tracemalloc
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gr_vl.data import tables
-from gr_vl.errors import DataError
+from gr_vl.errors import Broken, DataError
 
 
 def read(path):
@@ -17,7 +18,7 @@ def read(path):
 
 
 def broken(items):
-    return [number for number, item in enumerate(items) if isinstance(item, tables.Broken)]
+    return [number for number, item in enumerate(items) if isinstance(item, Broken)]
 
 
 ROWS = [{"a": "one", "b": "1"}, {"a": 'two, "2"\nlines', "b": ""}, {"a": "dr\u00e4i\u2028", "b": "3"}]
@@ -158,3 +159,29 @@ def test_a_large_array_is_never_whole_in_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 2**20  # of 16 MB
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "words"),
+    [
+        pytest.param("x" * 100, "'" + "x" * 79, "label: '" + "x" * 79 + ": why; how", id="a text is cut"),
+        pytest.param(None, "None", "label: why; how", id="nothing there is no part of the sentence"),
+        pytest.param(b"ab", "b'ab'", "label is why; how", id="bytes are no part of the sentence"),
+        pytest.param(bytes(81), "81 bytes", "label is why; how", id="many bytes are counted"),
+    ],
+)
+def test_what_is_wrong_with_a_row_keeps_its_place_and_words_from_process_to_process(value, shown, words):
+    found = Broken("label", value, "why", "how").at("rows.csv", 3, "a")
+    assert found.record() == {
+        "file": "rows.csv",
+        "row": 3,
+        "id": "a",
+        "field": "label",
+        "value": shown,
+        "reason": "why",
+        "fix": "how",
+    }
+    there = pickle.loads(pickle.dumps(found))
+    assert (there.record(), str(there)) == (found.record(), words)
+    assert found.at("other.csv", 4).row == 4
+    assert found.row == 3

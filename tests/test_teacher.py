@@ -155,6 +155,7 @@ def test_a_reply_that_cannot_teach_is_told_why_and_then_quarantined(tmp_path):
     assert io.read(tmp_path / "out.parquet") == []
     (row,) = lines(tmp_path, "quarantine")
     assert (row["id"], row["reason"], len(row["refusals"]), row["reply"]) == ("a", "unfinished", 2, said.text)
+    assert {"file", "row", "field", "value", "fix"} <= row.keys()
     first, second = map(text_of, server.requests)
     assert second == f"{first}\n\nEarlier replies could not be used:\n1. {row['refusals'][0]['why']}"
     assert summary(tmp_path)["reasons"] == {"unfinished": 1}

@@ -1,7 +1,7 @@
 """An index: rows of a corpus by number and id, in place of a copy of them with their images.
 
 A parquet file like the corpus itself, so that whatever reads a corpus reads an index. Its footer names the corpus by
-the way from the index to it: a run folder that is moved as a whole still works.
+the way from the index to it, where both are in one run: a run folder that is moved as a whole still works.
 """
 
 import os
@@ -69,8 +69,9 @@ def write(path: Path, corpus: Path, chosen: Iterable[tuple[int, str]]) -> Path:
         corpus, rows = other.corpus, other.rows[rows]
     with whole(path) as part:
         way = os.path.relpath(corpus, path.parent)
-        if not (path.parent / way).exists():  # `..` out of a linked folder leads elsewhere
-            way = os.path.relpath(corpus.resolve(), path.parent.resolve())
+        # Out of the run, which may be moved alone; and `..` out of a linked folder leads elsewhere.
+        if way.startswith("../../../") or not (path.parent / way).exists():
+            way = str(corpus.resolve())
         table = pa.table([rows, [id for _, id in pairs]], SCHEMA.with_metadata({_CORPUS: way}))
         pq.write_table(table, part)
     return path

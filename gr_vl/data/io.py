@@ -5,7 +5,6 @@ Whatever reads a corpus reads an index of one as well (`gr_vl.data.index`): what
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +24,6 @@ GUARD = b"gr_vl.guard"
 """The key of the footer under which a corpus holds the spec of the guard that it was made for."""
 Want = Callable[[GuardSpec | None], pa.Schema]
 """What is read of a corpus, by the guard that it was made for."""
-_PATHS = pa.list_(pa.struct([("path", pa.string())]))
 
 BATCH, BATCH_BYTES = 1024, 64 * 2**20
 """Rows of a row group, and bytes of their images: what is written is in memory several times over."""
@@ -41,12 +39,6 @@ def schema(guard: GuardSpec | None = None) -> pa.Schema:
     taught = {f"taught_{name}": kind for name, kind in labels.items()}
     columns = texts | {"images": IMAGES} | labels | {"reasoning": pa.string()} | taught | {"policy": pa.string()}
     return pa.schema(columns, {} if guard is None else {GUARD: json.dumps(guard.to_json())})
-
-
-def _light(guard: GuardSpec | None) -> pa.Schema:
-    """The same columns but for the bytes of the images."""
-    wanted = schema(guard)
-    return wanted.set(wanted.get_field_index("images"), pa.field("images", _PATHS))
 
 
 def _only(*names: str) -> Want:
@@ -114,9 +106,10 @@ def from_row(row: Mapping[str, Any], tasks: Iterable[Task] = SHARED) -> Sample:
 
 
 def _image(image: Mapping[str, Any] | None) -> bytes:
-    data: bytes | None = None if image is None else image.get("bytes", b"")
-    if data is None:
-        raise Broken("images", image and image["path"], "image without bytes", "embed the encoded file itself")
+    if image is None or image["bytes"] is None:
+        path = image and image["path"]
+        raise Broken("images", path, "image without bytes", "embed the encoded file itself")
+    data: bytes = image["bytes"]
     return data
 
 
@@ -231,7 +224,7 @@ def _whole(path: Path, size: int, want: Want) -> Iterator[Any]:
         raise DataError(f"{path}: has the columns {', '.join(twice)} twice; keep one of each")
     there = [field for field in wanted if field.name in names]
     try:
-        for batch in file.iter_batches(batch_size=size, columns=_leaves(file, there)):
+        for batch in file.iter_batches(batch_size=size, columns=[field.name for field in there]):
             cast = {field.name: arrow.cast(batch.column(field.name), field, f"{path}: row", start) for field in there}
             columns = [cast.get(field.name, pa.nulls(len(batch), field.type)) for field in wanted]
             yield pa.RecordBatch.from_arrays(columns, schema=wanted)
@@ -239,20 +232,6 @@ def _whole(path: Path, size: int, want: Want) -> Iterator[Any]:
     except (pa.ArrowException, OSError) as error:
         why = str(error).splitlines()[0][:200]
         raise DataError(f"{path}: cannot be read on from row {start} ({why}); fetch or build it again") from None
-
-
-def _leaves(file: Any, fields: Iterable[pa.Field]) -> list[str]:
-    """The columns of a file that are read: of images without their bytes, only what else there is of them."""
-    names = {field.name: field.type for field in fields}
-    if names.get("images") != _PATHS:
-        return list(names)
-    leaves = [file.schema.column(number).path for number in range(len(file.schema))]
-    return [leaf for leaf in leaves if leaf.partition(".")[0] in names and not leaf.endswith(".bytes")]
-
-
-def light(path: Path) -> Iterator[Sample]:
-    """The same samples with an empty place holder for each image, which is not read. Raises as `iterate`."""
-    return (replace(sample, images=(b"",) * len(sample.images)) for sample, _ in rows(path, _light))
 
 
 def ids(path: Path) -> list[str]:

@@ -1,7 +1,4 @@
-"""A quarantine file: the rows that were left out, one JSON object a line: file, row, id, field, value, reason, fix.
-
-It may say more of each, and never less.
-"""
+"""A quarantine file: of each row left out one line of JSON with file, row, id, field, value, reason, fix, or more."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -23,7 +23,7 @@ from gr_vl.schema import Label, Sample, Task
 
 SPLITS: Mapping[str, float] = {"train": 0.6, "validation": 0.15, "test": 0.25}
 
-_TRANSCRIPT = re.compile(r"Human user:\n(.*?)\n\nAI assistant:\n(.*)", re.DOTALL)
+TRANSCRIPT = re.compile(r"Human user:\n(.*?)\n\nAI assistant:\n(.*)", re.DOTALL)
 _FIRST_HEADING = re.compile(r"^# Task 1[ \t]*$", re.MULTILINE)
 _SECTION = re.compile(r"^# Task ([23])\b", re.MULTILINE)
 _FINAL_ANSWERS = re.compile(
@@ -141,7 +141,7 @@ def _add(loaded: Loaded, sample: Sample, trace: str | None) -> None:
 
 
 def _sample(row: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any]]) -> Sample:
-    match = _TRANSCRIPT.fullmatch(row["input"])
+    match = TRANSCRIPT.fullmatch(row["input"])
     if match is None:
         raise Broken("input", row["input"], "the input is no transcript")
     known = prompts.get(match[1].strip())

@@ -3,20 +3,19 @@
 A row is about one task: a label of refusal or compliance says which, harmful or unharmful leaves prompt and response.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gr_vl.data import tables
+from gr_vl.data.xstest import TRANSCRIPT
 from gr_vl.errors import Broken, ConfigError, DataError
 from gr_vl.evaluation import adapters
 from gr_vl.evaluation.metrics import Judged
 from gr_vl.schema import Answer, FailureReason, ParseFailure, Sample, Task, Verdict
 from gr_vl.tasks import SHARED
 
-_TRANSCRIPT = re.compile(r"Human user:\n(.*?)\n\nAI assistant:\n(.*)", re.DOTALL)
 WORDS = {str(label): label for task in SHARED for label in task.labels}
 
 
@@ -45,7 +44,7 @@ def read(path: Path, adapter: str, task: Task | None = None, source: str | None 
 
 
 def _sample(id: str, source: str, prompt: str) -> Sample:
-    match = _TRANSCRIPT.search(prompt)
+    match = TRANSCRIPT.search(prompt)
     request, response = match.groups() if match else (prompt, "")
     return Sample(id, source, request, response.strip())
 

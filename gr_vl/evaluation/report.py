@@ -21,7 +21,6 @@ from gr_vl.evaluation.run_folder import (
     CORPORA,
     RunFolder,
     corpus_of,
-    count_corpus,
     images_of,
     model_name,
 )
@@ -127,9 +126,10 @@ def duration(seconds: float) -> str:
 
 
 def _context(folder: RunFolder) -> dict[str, Any]:
-    corpora = _corpora(folder.path)
+    counts = {name: folder.stages.get(stage, {}).get("counts", {}).get(key) for name, (stage, key) in CORPORA.items()}
+    corpora = {name: found for name, found in counts.items() if found}
     notes = list(folder.notes)
-    wanted = [name for name, file in CORPORA.items() if file.partition("/")[0] in folder.expected]
+    wanted = [name for name, (stage, _) in CORPORA.items() if stage in folder.expected]
     if absent := [name for name in wanted if name not in corpora]:
         notes.append(f"Corpora not there: {', '.join(absent)}.")
     panels = _panels(folder.path)
@@ -184,10 +184,6 @@ def _panels(run: Path) -> dict[str, dict[str, Any]]:
 def _curves(metrics: Mapping[str, Mapping[str, Curve]], keys: tuple[str, ...]) -> dict[str, Curve]:
     found = {stage: next((curves[key] for key in keys if key in curves), []) for stage, curves in metrics.items()}
     return {stage: curve for stage, curve in found.items() if curve}
-
-
-def _corpora(run: Path) -> dict[str, Any]:
-    return {name: count_corpus(run / file) for name, file in CORPORA.items() if (run / file).is_file()}
 
 
 def _mining(run: Path) -> dict[str, Any] | None:

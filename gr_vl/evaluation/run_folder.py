@@ -3,9 +3,8 @@
 Any part may be absent. What is absent or cannot be used becomes a note, so that a report of half a run is still true.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
-from gr_vl.schema import Modality, Sample
+from gr_vl.schema import Sample
 from gr_vl.specs import read_object
 from gr_vl.tasks import GuardSpec
 
@@ -31,16 +30,14 @@ EXPECTED = {
 MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "rl_eco": "RL-Eco"}
 """Folder names of the models, in order, and how a person calls them."""
 CORPORA = {
-    "train": "data/train.parquet",
-    "validation": "data/validation.parquet",
-    "test": "data/test.parquet",
-    "hard (mined)": "mine/hard.parquet",
-    "concatenated": "concat/train.parquet",
+    "train": ("data", "train"),
+    "validation": ("data", "validation"),
+    "test": ("data", "test"),
+    "hard (mined)": ("mine", "hard"),
+    "concatenated": ("concat", "train"),
 }
+"""Corpora by what a person calls them: the stage that made one, and its name among that stage's counts."""
 _SPLITS = ("test", "validation")
-
-CorpusCounts = dict[Modality, Counter[str]]
-"""Per modality: samples, and how many carry each label, by column and word ("prompt_label harmful")."""
 
 
 @dataclass(frozen=True)
@@ -138,16 +135,6 @@ def corpus_of(run: Path, split: str) -> Path:
     return answered if answered.is_file() else run / "data" / f"{split}.parquet"
 
 
-def count_corpus(path: Path) -> CorpusCounts:
-    """Samples and labels of a corpus by modality, without reading the images."""
-    counts: CorpusCounts = {}
-    for sample in io.light(path):
-        counter = counts.setdefault(sample.modality, Counter())
-        counter["samples"] += 1
-        counter.update(f"{task}_label {label}" for task, label in sample.labels.items())
-    return {modality: counts[modality] for modality in Modality if modality in counts}
-
-
 def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
     """The encoded images of some samples of a corpus."""
     return {sample.id: sample.images for sample in io.iterate(path) if sample.id in ids}
@@ -166,7 +153,7 @@ def _judge_all(run: Path, guard: GuardSpec | None, notes: list[str]) -> dict[str
     for split in ordered({*others, *(file.stem for file in files)}, _SPLITS):
         models = {file.parent.name: file for file in files if file.stem == split} | others.get(split, {})
         try:
-            samples = list(io.light(corpus_of(run, split)))
+            samples = [replace(s, images=(b"",) * len(s.images)) for s in io.iterate(corpus_of(run, split))]
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue

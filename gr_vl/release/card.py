@@ -51,7 +51,7 @@ def _known(run: Path | None, stage: str) -> dict[str, Any]:
 
 
 def _by_label(counts: Mapping[str, int]) -> dict[str, int]:
-    """Samples in all, and by task and label, whatever their modality."""
+    """Samples in all, by modality, and by task and label whatever their modality."""
     found: Counter[str] = Counter()
     for name, number in counts.items():
         found["/".join(name.split("/")[-2:])] += number

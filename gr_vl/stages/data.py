@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,24 +24,16 @@ def run(config: DictConfig) -> dict[str, Any]:
     """Build or bring the splits; returns their counts."""
     settings, folder = config.gr_vl.data, Path(config.gr_vl.run) / "data"
     dialect, guard = dialects.get(config.gr_vl.dialect), dialects.spec(config.gr_vl.dialect)
-    folder.mkdir(parents=True, exist_ok=True)
-    if settings.source == "parquet":
-        dropped, counts = Counter[str](), {}
-        for split in SPLITS:
-            corpus = Path(settings.folder) / f"{split}.parquet"
-            with io.Writer(folder / corpus.name, guard) as writer:
-                counts[split] = count(map(writer.add, _questions(io.iterate(corpus), dialect, dropped)))
-            known = measured.path_of(corpus)
-            if known.is_file():
-                shutil.copyfile(known, folder / known.name)
-        return counts | {"quarantined": dict(dropped)}
-    sizes = {split: int(settings[split]) for split in SPLITS}
-    splits, quarantined = _build(settings, config.gr_vl.seed, sizes, dialect)
-    for split in SPLITS:
-        if not splits[split]:
-            raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
-        io.write(folder / f"{split}.parquet", splits[split], guard)
-    return {split: count(splits[split]) for split in SPLITS} | {"quarantined": quarantined}
+    counts, dropped = dict[str, Any](), Counter[str]()
+    for split, samples in _build(settings, config.gr_vl.seed, dialect, dropped).items():
+        with io.Writer(folder / f"{split}.parquet", guard) as writer:
+            counts[split] = count(map(writer.add, samples))
+            if not writer.count and settings.source != "parquet":
+                raise DataError(f"gr_vl.data.{split}: the source {settings.source} left no sample in this split")
+        known = measured.path_of(Path(settings.folder or "") / writer.path.name)
+        if settings.source == "parquet" and known.is_file():
+            shutil.copyfile(known, folder / known.name)
+    return counts | {"quarantined": dict(dropped)}
 
 
 def _questions(samples: Iterable[Sample], dialect: Dialect, dropped: Counter[str]) -> Iterator[Sample]:
@@ -61,25 +53,28 @@ def _questions(samples: Iterable[Sample], dialect: Dialect, dropped: Counter[str
                 dropped[UNLABELLED] += 1
 
 
-def _build(
-    settings: DictConfig, seed: int, sizes: dict[str, int], dialect: Dialect
-) -> tuple[dict[str, list[Sample]], dict[str, int]]:
+def _build(settings: DictConfig, seed: int, dialect: Dialect, dropped: Counter[str]) -> Mapping[str, Iterable[Sample]]:
+    """The splits; rows that are no sample, or no question, are counted in `dropped` as the others are read."""
+    if settings.source == "parquet":
+        corpora = {split: io.iterate(Path(settings.folder) / f"{split}.parquet") for split in SPLITS}
+        return {split: _questions(samples, dialect, dropped) for split, samples in corpora.items()}
+    sizes = {split: int(settings[split]) for split in SPLITS}
     if settings.source == "demo_policy":
-        return policies.build(seed, sizes, settings.policy_shift), {}
+        return policies.build(seed, sizes, settings.policy_shift)
     if settings.source == "demo":
-        return demo.build(seed, sizes, dialect.tasks), {}
+        return demo.build(seed, sizes, dialect.tasks)
     loaded = xstest.load(Path(settings.folder))
     total = sum(sizes.values())
     splits = xstest.split_by_prompt(loaded.samples, seed, {name: size / total for name, size in sizes.items()})
-    dropped = Counter(bad.reason for bad in loaded.quarantined)
-    splits = {split: list(_questions(samples, dialect, dropped)) for split, samples in splits.items()}
-    return splits, dict(dropped)
+    dropped.update(bad.reason for bad in loaded.quarantined)
+    return {split: _questions(samples, dialect, dropped) for split, samples in splits.items()}
 
 
 def count(samples: Iterable[Sample]) -> dict[str, int]:
-    """Number of samples, and of each modality with each label: {"n": .., "image/prompt/harmful": ..}."""
+    """Number of samples, of each modality and of its labels: {"n": .., "image": .., "image/prompt/harmful": ..}."""
     number, tally = 0, Counter[str]()
     for sample in samples:
         number += 1
-        tally.update(f"{sample.modality}/{task}/{sample.labels[task]}" for task in sample.labels)
+        tally[sample.modality] += 1
+        tally.update(f"{sample.modality}/{task}/{label}" for task, label in sample.labels.items())
     return {"n": number} | dict(sorted(tally.items()))

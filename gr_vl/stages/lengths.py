@@ -58,9 +58,9 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
     quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
     if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
         counts |= {"no reasoning": unreasoned} if unreasoned else {}
-        out = unreasoned + len(rejected)
+        out, words = unreasoned + len(rejected), ", ".join(f"{reason}: {number}" for reason, number in counts.items())
         raise DataError(
-            f"{corpus}: {out} of {out + len(kept)} rows cannot be used ({_words(counts)}); "
+            f"{corpus}: {out} of {out + len(kept)} rows cannot be used ({words}); "
             f"raise {key}={limit} or mend the rows listed in {folder / 'quarantine.jsonl'}"
         )
     unasked = {str(bad.id): bad.reason for bad in rejected if bad.reason != REPEATED}
@@ -70,10 +70,6 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
 def unfit(reason: str) -> Broken:
     """A row that is left out whole, with no one field to blame."""
     return Broken("", None, reason, "mend the row, raise the limit, or go on without it")
-
-
-def _words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{reason}: {number}" for reason, number in counts.items())
 
 
 def _reason(

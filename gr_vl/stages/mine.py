@@ -42,7 +42,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     return {
         "sampled": rows,
         "answers": rows * request.answers,
-        "hard": count(io.light(out)),
+        "hard": count(io.iterate(out)),
         "quarantined": kept.quarantined,
     }
 

@@ -60,10 +60,8 @@ class Chunk:
         """Hash of everything that decides what the shard holds."""
         digest = hashlib.blake2b(f"{VERSION}/{self.dialect}/{self.folder}/{self.start}".encode(), digest_size=16)
         for item in self.items:
-            if isinstance(item, Sample):
-                digest.update(fingerprints.exact_key(item))
-            else:
-                digest.update(json.dumps(item.record()).encode())
+            key = fingerprints.exact_key(item) if isinstance(item, Sample) else json.dumps(item.record()).encode()
+            digest.update(key)
         return digest.hexdigest()
 
 
@@ -79,13 +77,12 @@ def write_shard(job: Job) -> int:
     """Make a shard and return its number of rows; the file appears only when it is whole."""
     known, quarantined = [], []
     for row, item in enumerate(job.chunk.items, job.chunk.start):
-        found = item if isinstance(item, Broken) else rows.examine(item, job.chunk.dialect)
-        if not isinstance(found, Broken):
-            assert isinstance(item, Sample)
-            known.append(_features(row, item, found))
+        if isinstance(item, Broken):
+            quarantined.append(item.record())
+        elif isinstance(found := rows.examine(item, job.chunk.dialect), Broken):
+            quarantined.append(found.at(job.chunk.folder, row, item.id).record())
         else:
-            placed = found if isinstance(item, Broken) else found.at(job.chunk.folder, row, item.id)
-            quarantined.append(placed.record())
+            known.append(_features(row, item, found))
     notes = {"rows": str(len(job.chunk.items)), "quarantined": json.dumps(quarantined)}
     table = pa.Table.from_pylist(known, schema=SCHEMA.with_metadata(notes))
     with whole(job.path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:

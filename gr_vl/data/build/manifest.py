@@ -87,19 +87,18 @@ def _source(
     corpus: Corpus,
     chosen: Selection,
 ) -> dict[str, Any]:
-    bad = [*quarantined[item.name], *chosen.quarantined.get(item.name, [])]
     facts = {
         "title": source.title,
         "url": source.url,
         "licence": source.licence,
         "rows": rows[item.name],
-        "quarantined": dict(sorted(Counter(row["reason"] for row in bad).items())),
+        "quarantined": dict(sorted(Counter(row["reason"] for row in quarantined[item.name]).items())),
     }
     if item.name in chosen.matches:
         return facts | {"benchmark": True}
     removed = Counter(row.reason for row in chosen.removed if corpus.source[row.row] == item.name)
     kept = sum(corpus.source[row] == item.name for row in chosen.kept)
-    undrawn = rows[item.name] - len(bad) - removed.total() - kept
+    undrawn = rows[item.name] - len(quarantined[item.name]) - removed.total() - kept
     return facts | {
         "draw": _plain(item.draw),
         "removed": dict(sorted(removed.items())),

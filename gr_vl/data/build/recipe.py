@@ -19,7 +19,6 @@ Amount: TypeAlias = int | float | str
 """A number of rows; a share of them, as a float; or the word all."""
 
 
-
 @dataclass(frozen=True)
 class Draw:
     """How many rows are taken, by hash rank."""

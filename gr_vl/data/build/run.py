@@ -107,10 +107,11 @@ class _Reading:
 
     def check_shares(self, more: dict[str, list[dict[str, Any]]]) -> None:
         """Write the quarantine file, and stop when it holds too many rows of a source."""
-        bad = {name: [*rows, *more.get(name, [])] for name, rows in self.quarantined.items()}
+        for name, rows in more.items():
+            self.quarantined[name] += rows
         path = self.out / "quarantine.jsonl"
-        quarantine.write(path, ({"source": name, **row} for name, rows in bad.items() for row in rows))
-        for name, rows in bad.items():
+        quarantine.write(path, ({"source": name, **row} for name, rows in self.quarantined.items() for row in rows))
+        for name, rows in self.quarantined.items():
             if len(rows) > self.recipe.max_bad_share * self.rows[name]:
                 reasons = Counter(row["reason"] for row in rows).most_common()
                 raise DataError(

@@ -83,8 +83,7 @@ def validate(
             if found is None and row.id in ids:
                 found = Broken("id", row.id, "id of another row", "give every row an id of its own")
             if found is not None:
-                id = row.id if isinstance(row.id, str) else None
-                report.findings.append(found.at(path.name, row.row, id))
+                report.findings.append(found.at(path.name, row.row, row.id if isinstance(row.id, str) else None))
                 continue
             ids.add(row.id)
             report.by_modality[row.modality] += 1

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +38,13 @@ def _matching(root: Path, names: str) -> list[Path]:
 
 def reader(source: str, *patterns: str, convert: Convert, **how: Any) -> Callable[[Path], Iterator[Sample | Broken]]:
     """A `Source.read` over every file that matches a pattern; `how` is for `read`."""
-    return partial(_read, source, patterns, convert, how)
 
+    def every(root: Path) -> Iterator[Sample | Broken]:
+        seen: set[str] = set()
+        for path in files(root, *patterns):
+            yield from read(source, root, path, convert, seen, **how)
 
-def _read(
-    source: str, patterns: tuple[str, ...], convert: Convert, how: Mapping[str, Any], root: Path
-) -> Iterator[Sample | Broken]:
-    seen: set[str] = set()
-    for path in files(root, *patterns):
-        yield from read(source, root, path, convert, seen, **how)
+    return every
 
 
 def read(
@@ -60,10 +57,7 @@ def read(
     selects: Callable[[Mapping[str, Any]], bool] = lambda row: True,
     rows: Callable[[Path], Iterable[tables.Item]] = tables.rows,
 ) -> Iterator[Sample | Broken]:
-    """The samples of one file, or why there are none; rows that `selects` denies are none of the source's.
-
-    `seen` holds the ids that were given before.
-    """
+    """The samples of the rows of one file that `selects` admits, or why there are none; `seen` as in `converted`."""
     file = path.relative_to(root).as_posix()
     for number, item in enumerate(rows(path)):
         if isinstance(item, Broken):

@@ -115,11 +115,6 @@ class Generator:
         tokenizer, ids = self.encoder.tokenizer, list(output.token_ids)
         finished = bool(ids) and ids[-1] == tokenizer.eos_token_id
         text = tokenizer.decode(ids, skip_special_tokens=True)
-        return Answer(
-            sample.id,
-            index,
-            text,
-            len(ids),
-            reasoning_tokens(tokenizer, ids, self.encoder.dialect.reasoning_ends),
-            finished,
-        )
+        reasoning = reasoning_tokens(tokenizer, ids, self.encoder.dialect.reasoning_ends)
+        outcome = self.encoder.dialect.parse(text)
+        return Answer(sample.id, index, text, len(ids), reasoning, finished, outcome=outcome)

@@ -1,6 +1,6 @@
 """The words of the project: what a sample is, what a guard says about it, and how its answer can fail to say it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -104,3 +104,11 @@ class Answer:
     """Probability of the positive label by task, from guards that give one."""
     failure: str = ""
     """Why there is no answer: the sample could not be asked, or the server refused it. Empty for an answer."""
+    outcome: Verdict | ParseFailure | None = None
+    """What the guard's dialect read in the text when it was given; None for an answer that nobody has read."""
+
+    def read(self, parse: Callable[[str], Verdict | ParseFailure]) -> Verdict | ParseFailure:
+        """What the answer says: as it was read before, or else by `parse`."""
+        if self.failure:
+            return ParseFailure(FailureReason.UNANSWERED)
+        return parse(self.text) if self.outcome is None else self.outcome

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
-from gr_vl.schema import FailureReason, Label, ParseFailure, Task, Verdict
+from gr_vl import verdicts
+from gr_vl.schema import Label, ParseFailure, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +29,22 @@ class Reading:
     def pack(self) -> str:
         """JSON of everything but the reasoning: what travels from a reward worker to whoever compares a group.
 
-        >>> text = Reading(ParseFailure(FailureReason.EMPTY), {Task.PROMPT: Label.HARMFUL}, 0, 1, 0, True).pack()
+        >>> text = Reading(ParseFailure("empty"), {Task.PROMPT: Label.HARMFUL}, 0, 1, 0, True).pack()
         >>> Reading.unpack(text).outcome.reason
         <FailureReason.EMPTY: 'empty'>
         """
-        outcome = self.outcome
-        said: dict[str, Any]
-        if isinstance(outcome, ParseFailure):
-            said = {"failure": outcome.reason}
-        else:
-            said = {"said": outcome.labels, "form": [outcome.well_formed, outcome.sectioned]}
-            said["fields"] = outcome.fields
         lengths = [self.reasoning_tokens, self.output_tokens, self.characters, self.finished]
-        return json.dumps(said | {"labels": self.labels, "lengths": lengths, "blocks": self.blocks})
+        return json.dumps(
+            verdicts.pack(self.outcome) | {"labels": self.labels, "lengths": lengths, "blocks": self.blocks}
+        )
 
     @classmethod
     def unpack(cls, text: str) -> "Reading":
         """The reading that `pack` wrote, without the reasoning."""
         row = json.loads(text)
-        outcome: Verdict | ParseFailure
-        if "failure" in row:
-            outcome = ParseFailure(FailureReason(row["failure"]))
-        else:
-            well_formed, sectioned = row["form"]
-            outcome = Verdict(_labels(row["said"]), "", well_formed, sectioned, row["fields"])
-        return cls(outcome, _labels(row["labels"]), *row["lengths"], blocks=row["blocks"])
-
-
-def _labels(row: Mapping[str, str]) -> dict[Task, Label]:
-    # Tasks are equal to their names, and terms need no more of them.
-    return cast(dict[Task, Label], row)
+        # Tasks are equal to their names, and terms need no more of them.
+        labels = cast(dict[Task, Label], row["labels"])
+        return cls(verdicts.unpack(row), labels, *row["lengths"], blocks=row["blocks"])
 
 
 @dataclass(frozen=True, slots=True)

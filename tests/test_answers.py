@@ -1,10 +1,13 @@
 import json
+from dataclasses import replace
 
 import pytest
-from factories import make_answer
+from factories import HARMFUL, make_answer, make_sample, make_text
 
+from gr_vl import dialects
 from gr_vl.errors import DataError
 from gr_vl.evaluation.answers import append_answers, read_answers, write_answers
+from gr_vl.evaluation.metrics import judge
 from gr_vl.schema import Answer
 
 ANSWERS = [
@@ -84,3 +87,41 @@ def test_time_and_scores_of_an_answer_survive_and_what_is_no_number_is_left_out(
     assert "seconds" not in path.read_text().split("\n")[1]
     path.write_text(path.read_text().replace("0.25", "NaN").replace("0.75", "7"))
     assert read_answers(path)[0] == Answer("a", 0, "x", 2, 1, True)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        pytest.param("guardreasoner_vl", make_text(HARMFUL), id="a verdict"),
+        pytest.param("guardreasoner_vl", make_text(HARMFUL).replace("\n", "\r\n"), id="other line endings"),
+        pytest.param("guardreasoner_vl", "<think>\nI look", id="no verdict, with reasoning"),
+        pytest.param("guardreasoner_vl", "", id="nothing"),
+        pytest.param(
+            "guardreasoner",
+            "# Task 1\nA.\n\n---\n\nAnswers:\nRequest: harmful\nCompletion: refusal\nResponse: unharmful",
+            id="three tasks",
+        ),
+        pytest.param("rsafe", "<think>\nR1.\n</think>\n\\boxed{safe}", id="a box"),
+        pytest.param("guards.levels", "<think>a\nb</think>\nSeverity: low\nWhy: it is\n[done]", id="a field"),
+    ],
+)
+def test_what_was_read_is_kept_with_the_answer_and_not_read_again(tmp_path, dialect, text):
+    outcome = dialects.get(dialect).parse(text)
+    write_answers(tmp_path / "x.jsonl", [replace(make_answer("a", text), outcome=outcome)])
+    [found] = read_answers(tmp_path / "x.jsonl")
+    assert found.outcome == outcome
+
+    def parse(_):
+        raise AssertionError("the answer was read again")
+
+    assert judge([make_sample("a")], [found], parse)[0].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    "outcome", [{}, 3, {"failure": "tired", "reasoning": [0, 0]}, {"said": 1, "reasoning": [0, 0]}]
+)
+def test_an_outcome_that_nobody_wrote_is_refused(tmp_path, outcome):
+    row = {"id": "a", "index": 0, "text": "", "tokens": 1, "reasoning_tokens": 1, "finished": True, "outcome": outcome}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="line 1: outcome is nothing that was read"):
+        read_answers(tmp_path / "x.jsonl")

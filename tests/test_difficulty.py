@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pyarrow.parquet as pq
-from factories import HARMFUL, UNHARMFUL, make_png, make_sample, make_text
+from factories import HARMFUL, UNHARMFUL, make_answer, make_png, make_sample, make_text
 from PIL import Image
 
 from gr_vl import dialects
@@ -32,7 +32,9 @@ ROWS = [
 
 def test_errors_are_counted_by_task():
     guard = dialects.get("guardreasoner_vl")
-    assert [difficulty.errors(sample, SAID[sample.id], guard) for sample in SAMPLES] == ROWS
+    assert [
+        difficulty.errors(sample, [make_answer(text=text) for text in SAID[sample.id]], guard) for sample in SAMPLES
+    ] == ROWS
     assert [row.right for row in ROWS] == [1, 4, 0]
 
 
@@ -41,7 +43,7 @@ def test_a_third_task_is_counted_where_a_dialect_has_one():
     sample = replace(make_sample("a", HARMFUL, UNHARMFUL), labels={Task.PROMPT: HARMFUL, Task.REFUSAL: Label.REFUSAL})
     said = {Task.PROMPT: HARMFUL, Task.RESPONSE: HARMFUL}
     texts = [guard.answer({**said, Task.REFUSAL: label}, "step") for label in (Label.REFUSAL, Label.COMPLIANCE)]
-    row = difficulty.errors(sample, texts, guard)
+    row = difficulty.errors(sample, [make_answer(text=text) for text in texts], guard)
     assert (row.n_wrong, row.n_wrong_by_task) == (1, {"prompt": 0, "refusal": 1})
     assert "| wrong on prompt | wrong on refusal | unparsable |" in difficulty.table([row])
 

@@ -119,7 +119,7 @@ def test_an_unknown_level_is_known_of_a_joint_exchange_only_beside_the_worst():
 def test_mining_and_pairs_count_by_its_task(tmp_path):
     sample = judged("a", "high")
     told = [answer("a", level, index=i) for i, level in enumerate(("high", "extreme", "low", "high"))]
-    row = difficulty.errors(sample, [one.text for one in told], GUARD)
+    row = difficulty.errors(sample, told, GUARD)
     assert (row.n_wrong, row.n_wrong_by_task) == (2, {"severity": 2})
     assert "| wrong on severity |" in difficulty.table([row])
     [pair] = preference.pairs([sample], told, GUARD, choice="random", seed=1)
@@ -160,6 +160,8 @@ def run(tmp_path):
     """A run that answered 12 samples: SFT says one level more, RL is right but once."""
     (tmp_path / "run.json").write_text(json.dumps({"recipe": "mine", "seed": 1} | facts_of(NAME)))
     io.write(tmp_path / "data" / "test.parquet", SAMPLES, SPEC)
+    counts = {"test": data.count(SAMPLES)}
+    (tmp_path / "data" / "stage.json").write_text(json.dumps({"stage": "data", "kind": "data", "counts": counts}))
     more = dict(zip(LEVELS, (*LEVELS[1:], "extreme"), strict=True))
     said = {"sft": lambda level: more[level], "rl": lambda level: level}
     for model, words in said.items():

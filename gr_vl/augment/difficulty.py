@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from gr_vl.augment.mining import is_correct
 from gr_vl.data.build.files import whole
 from gr_vl.dialects import Dialect
-from gr_vl.schema import Modality, ParseFailure, Sample, Verdict
+from gr_vl.schema import Answer, Modality, ParseFailure, Sample, Verdict
 from gr_vl.tasks import ordered
 
 SCHEMA = pa.schema(
@@ -53,9 +53,9 @@ class Errors:
         return self.answers - self.n_wrong
 
 
-def errors(sample: Sample, texts: Iterable[str], grammar: Dialect) -> Errors:
+def errors(sample: Sample, answers: Iterable[Answer], grammar: Dialect) -> Errors:
     """The errors of the answers to a sample."""
-    outcomes, expected = list(map(grammar.parse, texts)), grammar.expected(sample)
+    outcomes, expected = [answer.read(grammar.parse) for answer in answers], grammar.expected(sample)
     return Errors(
         id=sample.id,
         source=sample.source,

@@ -113,7 +113,7 @@ def pairs(
 
 
 def _pair(sample: Sample, answers: Sequence[Answer], dialect: Dialect, choice: str, seed: int) -> Preference | None:
-    outcomes = [dialect.parse(answer.text) for answer in answers]
+    outcomes = [answer.read(dialect.parse) for answer in answers]
     said = [{} if isinstance(outcome, ParseFailure) else outcome.labels for outcome in outcomes]
     # With nothing to judge, a response's labels are conventions of the grammar and not hard.
     truth = {task: label for task, label in dialect.expected(sample).items() if task in sample.labels}

@@ -7,14 +7,15 @@ import json
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from gr_vl import verdicts
 from gr_vl.data.build.files import replace_text
 from gr_vl.data.text import parse_json
 from gr_vl.errors import DataError
-from gr_vl.schema import Answer
+from gr_vl.schema import Answer, ParseFailure, Verdict
 
 _FIELDS = {item.name: item.type for item in fields(Answer) if item.default is item.default_factory is MISSING}
 
@@ -46,7 +47,9 @@ def append_answers(path: Path, answers: Iterable[Answer]) -> int:
 
 
 def _line(answer: Answer) -> str:
-    row = asdict(answer)
+    row = {item.name: getattr(answer, item.name) for item in fields(Answer)}
+    if (outcome := answer.outcome) is not None:
+        row["outcome"] = verdicts.pack(outcome) | {"reasoning": verdicts.span(outcome, answer.text)}
     return json.dumps({name: value for name, value in row.items() if name in _FIELDS or value}) + "\n"
 
 
@@ -62,7 +65,16 @@ def _parse(path: Path, number: int, line: bytes) -> Answer:
     failure = row.get("failure", "")
     if not isinstance(failure, str):
         raise DataError(f"{path}: line {number}: failure={failure!r} has the wrong type; write {str}")
-    return Answer(**values, seconds=_number(row.get("seconds")), scores=_scores(row.get("scores")), failure=failure)
+    try:
+        outcome = _outcome(row.get("outcome"), values["text"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: line {number}: outcome is nothing that was read ({error!r}); drop the key") from None
+    scores = _scores(row.get("scores"))
+    return Answer(**values, seconds=_number(row.get("seconds")), scores=scores, failure=failure, outcome=outcome)
+
+
+def _outcome(row: Any, text: str) -> Verdict | ParseFailure | None:
+    return None if row is None else verdicts.unpack(row, verdicts.reasoning_at(row["reasoning"], text))
 
 
 def _number(value: Any) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from gr_vl.evaluation.answers import read_answers, write_answers
 from gr_vl.guard.model import Guard
 from gr_vl.progress import report
-from gr_vl.schema import Sample
+from gr_vl.schema import Sample, Verdict
 
 CHUNK = 512
 """Answers that are scored between two times that their file is replaced."""
@@ -18,8 +18,9 @@ def rescore(guard: Guard, samples: Iterable[Sample], path: Path, note: str = "")
 
     An answer without a verdict has none. Raises DataError when the file is missing or broken.
     """
-    by_id, answers, places = {s.id: s for s in samples}, read_answers(path), guard.encoder.dialect.places
-    todo = [i for i, answer in enumerate(answers) if not answer.scores and answer.id in by_id and places(answer.text)]
+    by_id, answers, parse = {s.id: s for s in samples}, read_answers(path), guard.encoder.dialect.parse
+    unscored = [i for i, answer in enumerate(answers) if not answer.scores and answer.id in by_id]
+    todo = [i for i in unscored if isinstance(answers[i].read(parse), Verdict)]
     todo.sort(key=lambda i: len(answers[i].text))
     for start in range(0, len(todo), CHUNK):
         report(path.parent, start, len(todo), note)

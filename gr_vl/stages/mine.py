@@ -24,7 +24,7 @@ def run(config: DictConfig) -> dict[str, Any]:
     corpus, rows = _drawn(kept, folder / "drawn.parquet", config.gr_vl.generation.samples, seed)
     answered = generator.answers(io.iterate(corpus), rows, request, folder / "answers.jsonl")
     grammar = dialects.get(config.gr_vl.dialect)
-    errors = [difficulty.errors(sample, (answer.text for answer in answers), grammar) for sample, answers in answered]
+    errors = [difficulty.errors(sample, answers, grammar) for sample, answers in answered]
     difficulty.write(folder, errors)
     (folder / "difficulty.json").write_text(json.dumps(difficulty.histogram(errors, request.answers), indent=2))
     hard = mining.select(

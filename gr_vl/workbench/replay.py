@@ -1,7 +1,7 @@
 """Saved rollouts through several rewards: how each spreads, and where two of them disagree within a group."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gr_vl.workbench.rollouts import Rollout, Rollouts
+from gr_vl.workbench.rollouts import Rollouts
 from rewards import SafetyReward
 
 Totals = list[NDArray[np.float64]]
@@ -28,13 +28,15 @@ class Replay:
 
 
 def replay(rollouts: Rollouts, rewards: Mapping[str, SafetyReward]) -> Replay:
-    """Score every group with every reward and compare."""
+    """Score every group with every reward, all of one dialect, and compare."""
     groups = rollouts.groups
+    # Rewards of one dialect read an answer alike: once is enough.
+    readings = [[next(iter(rewards.values())).read(a.text, a.labels, **a.lengths) for a in group] for group in groups]
     totals: dict[str, Totals] = {}
     failures: Counter[str] = Counter()
     spreads = {}
     for name, reward in rewards.items():
-        scored = [_score(reward, group) for group in groups]
+        scored = [reward.score_group(group) for group in readings]
         totals[name] = [np.array([got.total for got in group]).round(_DIGITS) for group in scored]
         correct = [np.array([got.accuracy * got.format for got in group]) for group in scored]
         failures = Counter(str(got.failure) for group in scored for got in group if got.failure)
@@ -49,10 +51,6 @@ def replay(rollouts: Rollouts, rewards: Mapping[str, SafetyReward]) -> Replay:
         "pairs": [_pair(a, b, totals) for a, b in combinations(rewards, 2)],
     }
     return Replay(summary, totals)
-
-
-def _score(reward: SafetyReward, group: Sequence[Rollout]) -> list[Any]:
-    return reward.score_group([reward.read(answer.text, answer.labels, **answer.lengths) for answer in group])
 
 
 def _spread(totals: Totals, correct: Totals) -> dict[str, float]:

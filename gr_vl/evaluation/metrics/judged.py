@@ -55,9 +55,10 @@ class Judged:
 
 
 def judge(samples: Iterable[Sample], answers: Iterable[Answer], dialect: str | Parser) -> list[Judged]:
-    """Pair each sample with its first answer, parsed by a dialect's name or a parser; other answers are ignored.
+    """Pair each sample with its first answer; other answers are ignored.
 
-    Raises DataError when samples have no answer.
+    An answer that was read before says what it said then; any other is parsed, by a dialect's name or a parser. Raises
+    DataError when samples have no answer.
     """
     parse = dialects.get(dialect).parse if isinstance(dialect, str) else dialect
     by_id = {answer.id: answer for answer in answers if answer.index == 0}
@@ -67,11 +68,7 @@ def judge(samples: Iterable[Sample], answers: Iterable[Answer], dialect: str | P
         raise DataError(
             f"{len(missing)} of {len(samples)} samples have no answer, the first is {missing[0]!r}; finish `gr-vl eval`"
         )
-    return [Judged(sample, by_id[sample.id], _outcome(by_id[sample.id], parse)) for sample in samples]
-
-
-def _outcome(answer: Answer, parse: Parser) -> Verdict | ParseFailure:
-    return ParseFailure(FailureReason.UNANSWERED) if answer.failure else parse(answer.text)
+    return [Judged(sample, by_id[sample.id], by_id[sample.id].read(parse)) for sample in samples]
 
 
 def tasks_of(judged: Iterable[Judged]) -> tuple[Task, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from factories import make_sample
 
+from gr_vl import dialects
 from gr_vl.augment import preference
 from gr_vl.data import index, io
 from gr_vl.errors import DataError
@@ -58,7 +59,7 @@ def test_of_rows_with_one_id_the_row_that_was_named_is_read(tmp_path):
 
 def test_pairs_are_indexed_with_what_they_have_beside_the_sample(tmp_path):
     pairs = [preference.Preference(sample, Task.PROMPT, "good", "bad", True, 1, 1) for sample in SAMPLES[:3]]
-    preference.write(tmp_path / "pairs.parquet", pairs)
+    preference.write(tmp_path / "pairs.parquet", pairs, dialects.spec("guardreasoner_vl"))
     index.write(tmp_path / "kept.parquet", tmp_path / "pairs.parquet", [(0, "s0"), (2, "s2")])
     assert preference.read(tmp_path / "kept.parquet") == [pairs[0], pairs[2]]
 

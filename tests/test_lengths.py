@@ -127,7 +127,7 @@ def test_held_out_pairs_that_do_not_fit_are_counted(tmp_path, encoder, corpus):
 def test_pairs_that_do_not_fit_are_set_aside_like_rows(tmp_path, encoder, corpus):
     fits = preference.Preference(corpus[0], Task.PROMPT, "good", "bad", True, 1, 1)
     long = dataclasses.replace(fits, sample=corpus[1], chosen="word " * 500)
-    preference.write(tmp_path / "pairs.parquet", [fits] * 9 + [long] + [fits])
+    preference.write(tmp_path / "pairs.parquet", [fits] * 9 + [long] + [fits], dialects.spec("guardreasoner_vl"))
     data = {"train_files": str(tmp_path / "pairs.parquet"), "max_length": 400, "train_batch_size": 4}
     kept, left_out = dpo._fit(OmegaConf.create({"data": data}), encoder, tmp_path / "dpo")
     assert (kept, left_out) == ([fits] * 10, 1)

@@ -114,7 +114,7 @@ def test_missing_parts_are_named(run):
 
 def test_answers_of_a_guard_that_nothing_names_are_not_read(run):
     (run / "run.json").unlink()
-    page = write_report(run).read_text(encoding="utf-8")
+    page = write_report(load(run)).read_text(encoding="utf-8")
     assert "run.json is missing" in page
     assert "Model sft is not scored on test: run.json names no guard" in page
 

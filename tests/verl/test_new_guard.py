@@ -12,6 +12,8 @@ from launching import MINE, RL, SFT, do, last_words
 
 from gr_vl import dialects, specs
 from gr_vl.data import io
+from gr_vl.evaluation.report import write_report
+from gr_vl.evaluation.run_folder import load
 from gr_vl.stages.data import SPLITS
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(900)]
@@ -67,8 +69,12 @@ def test_a_new_guard_runs_from_its_corpus_to_its_report(stage):
     steps = last_words(run / "rl")
     assert list(steps) == [1, 2]
     assert all("reward/term/why" in numbers for numbers in steps.values())
-    do_stage("eval", "gr_vl.generation.samples=8", "gr_vl.eval.models={sft: ${gr_vl.run}/sft/model}")
-    summary = json.loads((run / "eval" / "stage.json").read_text())["counts"]["scores"]["sft"]
-    assert summary["n"] == 8
-    assert "severity_f1" in summary
+    do_stage("eval", "gr_vl.generation.samples=8", "~gr_vl.eval.models.rl_eco", "~gr_vl.eval.models.base")
+    scores = json.loads((run / "eval" / "stage.json").read_text())["counts"]["scores"]
+    assert {model: (found["n"], "severity_f1" in found) for model, found in scores.items()} == {
+        "sft": (8, True),
+        "rl": (8, True),
+    }
+    page = write_report(load(run)).read_text(encoding="utf-8")
+    assert all(f'<th scope="col">{level}</th>' in page for level in LEVELS)
     assert specs.above(run / "rl" / "rollouts" / "1.jsonl") == dialects.spec(NAME)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gr_vl import dialects
 from gr_vl.answers import reasoning_tokens
 
 
@@ -31,6 +32,22 @@ def letters(text):
 )
 def test_tokens_before_the_closing_tag(text, expected):
     assert reasoning_tokens(Letters(), letters(text), "</think>") == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "answer", "reasoning"),
+    [
+        pytest.param("guardreasoner_vl", "<think>ab</think><result>c</result>", "<think>ab", id="tags"),
+        pytest.param(
+            "guardreasoner", "# Task 1\nab\n\n---\n\nAnswers:\nRequest: harmful", "# Task 1\nab\n\n---\n", id="no tags"
+        ),
+        pytest.param("guardreasoner", "My Answers: none yet", "My Answers: none yet", id="the word in a sentence"),
+        pytest.param("rsafe", "<think>ab</think>\\boxed{safe}", "<think>ab", id="a box"),
+    ],
+)
+def test_reasoning_ends_where_the_dialects_grammar_ends_it(dialect, answer, reasoning):
+    ends = dialects.spec(dialect).reasoning_ends
+    assert reasoning_tokens(Letters(), letters(answer), ends) == len(reasoning)
 
 
 def test_special_tokens_inside_count_and_the_end_token_after_does_not():

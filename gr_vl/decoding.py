@@ -4,7 +4,7 @@
 leaves the rotary offsets of one batch behind for the next one that holds no image. Here positions are explicit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from transformers import DynamicCache
 from gr_vl.encoding import Encoded
 from gr_vl.sampling import SeededSampler
 
+Ended = Callable[[Sequence[int]], bool]
+"""Whether the tokens so far are a whole answer: `gr_vl.answers.Ending`."""
 COMPACT_SHARE = 0.15
 """Finished rows are dropped once they are this share of the batch: dropping copies the cache of all others."""
 
@@ -103,9 +105,9 @@ def decode(
     copies: Sequence[int],
     sampler: SeededSampler,
     limits: Sequence[int],
-    end: int,
+    ended: Sequence[Ended],
 ) -> list[Row]:
-    """Answers to row `copies[i]` of `prompts`, one for each i, until `end` or `limits[i]` tokens.
+    """Answers to row `copies[i]` of `prompts`, one for each i, until they are `ended[i]` or have `limits[i]` tokens.
 
     `prompts` holds input_ids and attention_mask (prompts, length), padded on the left; for a model that reads pictures
     mm_token_type_ids too, and pixel_values with image_grid_thw where there are images.
@@ -118,7 +120,7 @@ def decode(
     for step in range(max(limits)):
         tokens, log_probs = sampler(logits, alive, step)
         written = zip(alive.tolist(), tokens.tolist(), log_probs.tolist(), strict=True)
-        open_rows = torch.tensor([_take(rows[i], limits[i], token, log_prob, end) for i, token, log_prob in written])
+        open_rows = torch.tensor([_take(rows[i], limits[i], ended[i], *drawn) for i, *drawn in written])
         if not open_rows.any():
             break
         if (~open_rows).float().mean() >= COMPACT_SHARE:
@@ -136,9 +138,10 @@ def decode(
     return rows
 
 
-def _take(row: Row, limit: int, token: int, log_prob: float, end: int) -> bool:
+def _take(row: Row, limit: int, ended: Ended, token: int, log_prob: float) -> bool:
     """Write a token down unless the row is finished; whether it is still open afterwards."""
-    if len(row.tokens) < limit and end not in row.tokens[-1:]:
-        row.tokens.append(token)
-        row.log_probs.append(log_prob)
-    return len(row.tokens) < limit and row.tokens[-1] != end
+    if len(row.tokens) == limit or ended(row.tokens):
+        return False
+    row.tokens.append(token)
+    row.log_probs.append(log_prob)
+    return len(row.tokens) < limit and not ended(row.tokens)

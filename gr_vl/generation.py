@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gr_vl import watchdog
-from gr_vl.answers import reasoning_tokens
+from gr_vl.answers import Ending, reasoning_tokens
 from gr_vl.encoding import Encoder
 from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.progress import report
@@ -39,6 +39,7 @@ class Generator:
     def __init__(self, manager: Any, encoder: Encoder, restart: Callable[[Path], Any] | None = None) -> None:
         self.manager, self.encoder, self._restart = manager, encoder, restart
         self.client = manager.get_client()
+        self._ended = Ending(encoder.tokenizer, encoder.dialect.stop)
         # What one server of ours says depends, in its last bits, on what it is asked along with.
         self._exact = restart is None and len(manager.server_handles) == 1
 
@@ -109,12 +110,12 @@ class Generator:
                 "seed": seed_of(request.seed, "generation", sample.id, index),
                 "max_tokens": request.max_tokens,
                 **company,
+                **self._ended.parameters,
             },
             image_data=prompt.images or None,
         )
         tokenizer, ids = self.encoder.tokenizer, list(output.token_ids)
-        finished = bool(ids) and ids[-1] == tokenizer.eos_token_id
         text = tokenizer.decode(ids, skip_special_tokens=True)
         reasoning = reasoning_tokens(tokenizer, ids, self.encoder.dialect.reasoning_ends)
         outcome = self.encoder.dialect.parse(text)
-        return Answer(sample.id, index, text, len(ids), reasoning, finished, outcome=outcome)
+        return Answer(sample.id, index, text, len(ids), reasoning, self._ended(ids), outcome=outcome)

@@ -3,11 +3,13 @@
 import pytest
 
 from gr_vl import dialects
-from gr_vl.answers import reasoning_tokens
+from gr_vl.answers import Ending, reasoning_tokens
 
 
 class Letters:
     """A tokenizer of one token a character; 0 is an end token that decoding leaves out."""
+
+    eos_token_id = 0
 
     def decode(self, ids, skip_special_tokens):
         assert skip_special_tokens
@@ -68,3 +70,31 @@ def test_characters_of_several_tokens(encoder):
     before = tokenizer("日本語 naïve 🙂", add_special_tokens=False)["input_ids"]
     after = tokenizer("</think>é", add_special_tokens=False)["input_ids"]
     assert reasoning_tokens(tokenizer, [*before, *after], "</think>") == len(before)
+
+
+@pytest.mark.parametrize(
+    ("stop", "ids", "ended"),
+    [
+        pytest.param((), [], False, id="nothing is no answer"),
+        pytest.param((), [*letters("ab"), 0], True, id="the end token"),
+        pytest.param((), letters("ab[done]"), False, id="a text that stops nothing"),
+        pytest.param(("[done]",), letters("ab[done]"), True, id="a stop text"),
+        pytest.param(("[done]",), letters("ab[done"), False, id="most of one"),
+        pytest.param(("[done]", "!"), letters("ab!"), True, id="the other one"),
+        pytest.param(("[done]",), [*letters("ab"), 0], True, id="the end token beside a stop text"),
+    ],
+)
+def test_an_answer_is_over_at_its_end_token_or_at_a_stop_text(stop, ids, ended):
+    assert Ending(Letters(), stop)(ids) is ended
+
+
+def test_a_stop_text_is_found_whatever_tokens_spell_it(encoder):
+    tokenizer = encoder.processor.tokenizer
+    ended = Ending(tokenizer, ["[d\u00f6ne]"])
+    ids = tokenizer("It is so.\n[d\u00f6ne]", add_special_tokens=False)["input_ids"]
+    assert [ended(ids[:count]) for count in range(len(ids) + 1)] == [False] * len(ids) + [True]
+
+
+def test_servers_are_told_of_stop_texts_and_of_nothing_else():
+    assert Ending(Letters()).parameters == {}
+    assert Ending(Letters(), ["[done]"]).parameters == {"stop": ["[done]"], "include_stop_str_in_output": True}

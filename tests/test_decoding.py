@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from gr_vl.answers import Ending  # noqa: E402
 from gr_vl.decoding import decode  # noqa: E402
 from gr_vl.sampling import Draw, SeededSampler  # noqa: E402
 
@@ -38,7 +39,24 @@ def answer(model, encoder, samples, draws, copies=None, limits=None, end=-1):
     prompts = collate([encoder.prompt(sample) for sample in samples], tokenizer.pad_token_id)
     prompts["mm_token_type_ids"] = (prompts["input_ids"] == model.config.image_token_id).int()
     sampler = SeededSampler(draws, LIMIT, [])
-    return decode(model, prompts, copies or range(len(samples)), sampler, limits or [LIMIT] * len(draws), end)
+    ended = [lambda ids: ids[-1:] == [end]] * len(draws)
+    return decode(model, prompts, copies or range(len(samples)), sampler, limits or [LIMIT] * len(draws), ended)
+
+
+def test_an_answer_stops_at_a_stop_text_and_keeps_it(model, encoder, few):
+    tokenizer, draws = encoder.processor.tokenizer, [Draw(0, temperature=0.0)] * len(few)
+    prompts = collate([encoder.prompt(sample) for sample in few], tokenizer.pad_token_id)
+    prompts["mm_token_type_ids"] = (prompts["input_ids"] == model.config.image_token_id).int()
+    whole = [tokenizer.decode(row.tokens, skip_special_tokens=True) for row in answer(model, encoder, few, draws)]
+    # Whatever the untrained model says first that is long enough to be told apart.
+    stop = whole[0][4:8]
+    ended = [Ending(tokenizer, [stop])] * len(few)
+    rows = decode(model, prompts, range(len(few)), SeededSampler(draws, LIMIT, []), [LIMIT] * len(few), ended)
+    for row, text in zip(rows, whole, strict=True):
+        said = tokenizer.decode(row.tokens, skip_special_tokens=True)
+        assert text.startswith(said)
+        assert stop in said or said == text
+        assert stop not in tokenizer.decode(row.tokens[:-1], skip_special_tokens=True)
 
 
 def test_greedy_answers_are_those_of_generate(model, encoder, few):

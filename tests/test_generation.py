@@ -1,10 +1,13 @@
 """Answers in the order of the requests, written as they come: a run that breaks off goes on where its file ends."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from gr_vl import dialects
+from gr_vl.encoding import Encoder
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.generation import Generator, Request
 from gr_vl.seeding import seed_of
@@ -85,6 +88,24 @@ def test_a_batch_does_not_depend_on_how_fast_the_machine_is(tmp_path, encoder, c
     servers = Servers(number=number)
     list(Generator(servers, encoder, restart).answers(corpus[:4], 4, REQUEST, tmp_path / "answers.jsonl"))
     assert servers.company == company
+
+
+def test_a_guard_with_a_stop_text_tells_its_servers(tmp_path, encoder, corpus):
+    told, said = [], encoder.tokenizer("a [done]", add_special_tokens=False)["input_ids"]
+
+    class Stopping(Servers):
+        async def generate(self, name, **asked):
+            told.append(asked["sampling_params"])
+            return SimpleNamespace(token_ids=said)
+
+    levels = Encoder(encoder.processor, dialects.get("guards.levels"))
+    sample = replace(corpus[0], labels={})
+    ((_, answers),) = answered(Stopping(), levels, [sample], tmp_path / "answers.jsonl")
+    assert all(one["stop"] == ["[done]"] and one["include_stop_str_in_output"] for one in told)
+    assert [answer.finished for answer in answers] == [True] * 3
+    ((_, others),) = answered(Stopping(), encoder, [sample], tmp_path / "others.jsonl")
+    assert "stop" not in told[-1]
+    assert [answer.finished for answer in others] == [False] * 3
 
 
 def test_an_answer_is_finished_if_it_ends_with_the_end_token_and_cut_off_otherwise(tmp_path, encoder, corpus):

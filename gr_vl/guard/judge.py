@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gr_vl.answers import Ending
 from gr_vl.decoding import collate, decode, log_probs
 from gr_vl.encoding import Encoded, Encoder
 from gr_vl.errors import DataError
@@ -28,6 +29,7 @@ class Judge:
         self.model, self.max_tokens = model, max_tokens
         self._encoder, self._tokenizer = encoder, encoder.tokenizer
         self._forbidden = vision_ids(self._tokenizer)
+        self._ended = Ending(self._tokenizer, encoder.dialect.stop)
         self._places = PlacesByTasks(self._tokenizer, encoder.dialect)
 
     def encode(self, question: Question) -> Encoded:
@@ -40,10 +42,11 @@ class Judge:
 
     def reasoned(self, questions: Sequence[Question], encoded: Sequence[Encoded]) -> list[Moderation]:
         """Reasoning, then the verdict; the scores are read in a second pass over what was written."""
-        began, end, n = time.perf_counter(), self._tokenizer.eos_token_id, len(encoded)
+        began, n = time.perf_counter(), len(encoded)
         prompts = self._batch(encoded)
         sampler = SeededSampler([Draw(0, temperature=0.0)] * n, self.max_tokens, self._forbidden)
-        rows = [row.tokens for row in decode(self.model, prompts, range(n), sampler, [self.max_tokens] * n, end)]
+        limits, ended = [self.max_tokens] * n, [self._ended] * n
+        rows = [row.tokens for row in decode(self.model, prompts, range(n), sampler, limits, ended)]
         texts = [self._tokenizer.decode(row, skip_special_tokens=True) for row in rows]
         places = [
             list(self._places[question.stated].of(row, text))
@@ -55,7 +58,7 @@ class Judge:
             judged(
                 self._encoder.dialect,
                 questions[i],
-                Written(texts[i], rows[i][-1] == end, len(encoded[i].ids), len(rows[i]), seconds),
+                Written(texts[i], self._ended(rows[i]), len(encoded[i].ids), len(rows[i]), seconds),
                 {place.task: place.score(found) for place, found in zip(places[i], listed[i], strict=True)},
             )
             for i in range(n)

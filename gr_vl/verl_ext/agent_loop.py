@@ -7,7 +7,8 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
-from gr_vl import watchdog
+from gr_vl import dialects, watchdog
+from gr_vl.answers import Ending
 from gr_vl.seeding import seed_of
 
 REMEMBERED_IMAGES = 64
@@ -47,13 +48,14 @@ class SeededAgentLoop(SingleTurnAgentLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._ended = Ending(self.tokenizer, dialects.get(self.config.gr_vl.dialect).stop)
         if self.processor is not None and not isinstance(self.processor.image_processor, RememberingImages):
             self.processor.image_processor = RememberingImages(self.processor.image_processor)
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         """Generate one answer."""
         seed = seed_of(self.config.gr_vl.seed, "rollout", kwargs["global_steps"], kwargs["index"], kwargs["session_id"])
-        drawn = {**sampling_params, "seed": seed}
+        drawn = {**sampling_params, "seed": seed, **self._ended.parameters}
         if self.config.actor_rollout_ref.rollout.name == "transformers":
             drawn["company"] = int(kwargs.get("company", 0))
         with watchdog.phase("rollout", str(kwargs["index"])):

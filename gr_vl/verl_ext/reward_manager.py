@@ -19,7 +19,7 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from gr_vl import dialects, watchdog
-from gr_vl.answers import reasoning_tokens
+from gr_vl.answers import Ending, reasoning_tokens
 from gr_vl.compose import plain
 from gr_vl.schema import FailureReason
 from gr_vl.tasks import labelled
@@ -38,10 +38,11 @@ class GuardRewardManager(RewardManagerBase):
         settings = plain(config.gr_vl)
         self.reward = SafetyReward.from_config(settings["reward"], settings["dialect"])
         self._dialect = dialects.get(settings["dialect"])
+        self._ended = Ending(self.tokenizer, self._dialect.stop)
         self._armed = -math.inf
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last sequence of a trajectory by itself; `reading` is what its group can be scored from."""
+        """Score the last sequence of a trajectory by itself; with a group term, `reading` is what it was scored by."""
         begin = time.perf_counter()
         self._watch(begin)
         sample = data[-1].non_tensor_batch.get("extra_info", {}).get("id", "")
@@ -49,7 +50,7 @@ class GuardRewardManager(RewardManagerBase):
             reading = self._read(data[-1])
             breakdown = self.reward.score(reading)
         late = time.perf_counter() - begin > self.reward.time_limit
-        return {"reward_score": breakdown.total, "reward_extra_info": _report(reading, breakdown, late)}
+        return {"reward_score": breakdown.total, "reward_extra_info": self._report(reading, breakdown, late)}
 
     def _watch(self, now: float) -> None:
         # Arming and disarming wait for a thread to be scheduled: once for all answers that are ready, not for each.
@@ -72,23 +73,23 @@ class GuardRewardManager(RewardManagerBase):
             labels,
             reasoning_tokens=reasoning_tokens(self.tokenizer, ids, self._dialect.reasoning_ends),
             output_tokens=len(ids),
-            finished=bool(ids) and ids[-1] == self.tokenizer.eos_token_id,
+            finished=self._ended(ids),
         )
 
-
-def _report(reading: Reading, breakdown: RewardBreakdown, late: bool) -> dict[str, Any]:
-    """Every term and every reason of failure as a number, so that a step's mean is its share; `reading` is JSON."""
-    return {
-        "accuracy": breakdown.accuracy,
-        "format": breakdown.format,
-        "length": breakdown.length,
-        "parse_failure": float(bool(breakdown.failure)),
-        "finished": float(reading.finished),
-        "timeouts": float(late),
-        "reasoning_tokens": reading.reasoning_tokens,
-        "output_tokens": reading.output_tokens,
-        "characters": reading.characters,
-        **{f"term/{name}": value for name, value in breakdown.terms.items()},
-        **{f"failure/{reason}": float(breakdown.failure == reason) for reason in FailureReason},
-        "reading": reading.pack(),
-    }
+    def _report(self, reading: Reading, breakdown: RewardBreakdown, late: bool) -> dict[str, Any]:
+        """Every term and every reason of failure as a number, so that a step's mean is its share; `reading` is JSON."""
+        return {
+            "accuracy": breakdown.accuracy,
+            "format": breakdown.format,
+            "length": breakdown.length,
+            "parse_failure": float(bool(breakdown.failure)),
+            "finished": float(reading.finished),
+            "timeouts": float(late),
+            "reasoning_tokens": reading.reasoning_tokens,
+            "output_tokens": reading.output_tokens,
+            "characters": reading.characters,
+            "term/total": breakdown.total,
+            **{f"term/{name}": value for name, value in breakdown.terms.items()},
+            **{f"failure/{reason}": float(breakdown.failure == reason) for reason in FailureReason},
+            **({"reading": reading.pack()} if self.reward.grouped else {}),
+        }

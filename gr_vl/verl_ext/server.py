@@ -15,6 +15,7 @@ from verl.workers.config import HFModelConfig, RolloutConfig
 from verl.workers.rollout.replica import TokenOutput
 
 from gr_vl import models
+from gr_vl.answers import Ending
 from gr_vl.decoding import decode
 from gr_vl.sampling import Draw, SeededSampler, vision_ids
 from gr_vl.seeding import seed_of
@@ -33,6 +34,7 @@ class _Request:
     draw: Draw
     max_tokens: int
     company: int
+    ended: Ending
     answer: asyncio.Future[TokenOutput] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -60,9 +62,14 @@ class TransformersServer:
         sampling_params: dict[str, Any],
         request_id: str,
         image_data: list[Any] | None = None,
-        **_: Any,
+        **more: Any,
     ) -> TokenOutput:
-        """Answer one prompt. Raises ValueError when the prompt leaves no room for an answer."""
+        """Answer one prompt. Raises ValueError when it leaves no room for an answer or comes with what is unknown here.
+
+        Without what it came with, a video say, the answer would be to another prompt.
+        """
+        if unknown := sorted(name for name, content in more.items() if content):
+            raise ValueError(f"{', '.join(unknown)}: this server reads text and images alone; take the engine vllm")
         room = self.config.max_model_len - len(prompt_ids)
         max_tokens = min(int(sampling_params.get("max_tokens") or self.config.response_length), room)
         if max_tokens < 1:
@@ -73,7 +80,8 @@ class TransformersServer:
             top_p=float(sampling_params.get("top_p", 1.0)),
         )
         company = int(sampling_params.get("company", 0))
-        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens, company)
+        ended = Ending(self.tokenizer, sampling_params.get("stop") or ())
+        request = _Request(list(prompt_ids), list(image_data or ()), draw, max_tokens, company, ended)
         self._pending.append(request)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -125,7 +133,7 @@ class TransformersServer:
             copies,
             SeededSampler([request.draw for request in batch], max(limits), self.forbidden),
             limits,
-            self.tokenizer.eos_token_id,
+            [request.ended for request in batch],
         )
         version = {"global_steps": self.global_steps}
         return [

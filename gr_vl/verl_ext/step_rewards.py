@@ -28,20 +28,24 @@ class StepRewards:
     def settle(self, batch: Any) -> dict[str, float]:
         """Give every answer the reward that it has within its group; the step's metrics.
 
-        Workers score answers one by one, as they arrive. Only a reward with a group term needs the others' company.
+        Workers score answers one by one, as they arrive. Only a reward with a group term needs the others' company, and
+        scores them again.
         """
         keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
         rows = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields", "extra_info"])
         infos = [dict(extra["reward_extra_info"]) for extra in list(rows["extra_fields"])]
         groups = [_prompt(key) for key in keys]
-        scored = score_step(self.reward, [Reading.unpack(info.pop("reading")) for info in infos], groups)
         if self.reward.grouped:
+            scored = score_step(self.reward, [Reading.unpack(info.pop("reading")) for info in infos], groups)
             self._replace(keys, batch.partition_id, [breakdown.total for breakdown in scored])
-        terms = [{"total": breakdown.total} | dict(breakdown.terms) for breakdown in scored]
+            terms = [{"total": breakdown.total} | dict(breakdown.terms) for breakdown in scored]
+        else:
+            names = ["total", *(weighted.name for weighted in self.reward.terms)]
+            terms = [{name: info[f"term/{name}"] for name in names} for info in infos]
         asked = list(rows["extra_info"])
         self._facts |= {
-            key: {"terms": term, "prompt": ask, "failure": str(breakdown.failure), **{n: info[n] for n in _LENGTHS}}
-            for key, term, ask, breakdown, info in zip(keys, terms, asked, scored, infos, strict=True)
+            key: {"terms": term, "prompt": ask, "failure": _failure(info), **{n: info[n] for n in _LENGTHS}}
+            for key, term, ask, info in zip(keys, terms, asked, infos, strict=True)
         }
         plain = {name: float(np.mean([info[name] for info in infos])) for name in infos[0] if "term/" not in name}
         named = {f"term/{name}": value for name, value in term_statistics(terms, groups).items()}
@@ -69,6 +73,10 @@ class StepRewards:
             for name, value in self._facts.get(key, {}).items():
                 columns[name].append(value)
         return columns
+
+
+def _failure(info: dict[str, Any]) -> str:
+    return next((name.removeprefix("failure/") for name in info if name.startswith("failure/") and info[name]), "")
 
 
 def _prompt(key: str) -> str:

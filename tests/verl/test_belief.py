@@ -48,6 +48,7 @@ def sampled(tiny, encoder, corpus):
     """A model, a sample with a picture and an answer to it with the log-probabilities that the sampler noted."""
     from transformers import AutoModelForImageTextToText
 
+    from gr_vl.answers import Ending
     from gr_vl.decoding import decode
     from gr_vl.sampling import Draw, SeededSampler
 
@@ -55,9 +56,8 @@ def sampled(tiny, encoder, corpus):
     prompt = encoder.prompt(next(sample for sample in corpus if sample.images))
     ids = torch.tensor([prompt.ids])
     inputs = typed(encoder, ids) | {"attention_mask": torch.ones_like(ids)} | prompt.features
-    row = decode(model, inputs, [0], SeededSampler([Draw(1)], 12, []), [12], encoder.processor.tokenizer.eos_token_id)[
-        0
-    ]
+    ended = [Ending(encoder.processor.tokenizer)]
+    (row,) = decode(model, inputs, [0], SeededSampler([Draw(1)], 12, []), [12], ended)
     return model, prompt, row
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from gr_vl import compose
 from gr_vl.schema import FailureReason
-from rewards import Reading
+from rewards import Reading, SafetyReward
 
 pytestmark = pytest.mark.verl
 LABELS = {"prompt": "harmful", "response": "unharmful"}
@@ -53,6 +54,41 @@ def test_terms_lengths_and_reasons_travel_as_numbers(encoder):
     assert [broken[name] for name in ("parse_failure", "failure/unclosed_reasoning", "finished")] == [1, 1, 0]
     # Every answer of a step tells the same names.
     assert broken.keys() == told.keys()
+
+
+@pytest.mark.parametrize(
+    ("preset", "travels"), [pytest.param("token_price", False, id="alone"), pytest.param("bounded", True, id="a group")]
+)
+def test_only_what_a_group_is_scored_from_travels(encoder, preset, travels):
+    told = score(manager(encoder, preset=preset, budget=1000), GOOD)[0]["reward_extra_info"]
+    assert ("reading" in told) is travels
+    assert told["term/total"] == sum(value for name, value in told.items() if name.startswith("term/")) / 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "again"), [pytest.param("token_price", 0, id="alone"), pytest.param("bounded", 2, id="a group")]
+)
+def test_a_step_scores_again_only_what_its_group_decides(encoder, monkeypatch, preset, again):
+    import transfer_queue
+
+    from gr_vl.verl_ext.step_rewards import StepRewards
+
+    guard = manager(encoder, preset=preset, budget=1000)
+    infos = [score(guard, text)[0]["reward_extra_info"] for text in (GOOD, "<think>a")]
+    rows = {"extra_fields": [{"reward_extra_info": info} for info in infos], "extra_info": [{}, {}]}
+    monkeypatch.setattr(transfer_queue, "kv_batch_get", lambda **_: rows)
+    monkeypatch.setattr(StepRewards, "_replace", lambda *_: None)
+    scored, group = [], SafetyReward.score_group
+    monkeypatch.setattr(SafetyReward, "score_group", lambda self, all: scored.extend(all) or group(self, all))
+    steps = StepRewards(guard.reward, None)
+    batch = SimpleNamespace(keys=["p_0_0", "p_1_0"], tags=[{}, {}], partition_id="p")
+    metrics = steps.settle(batch)
+    assert len(scored) == again
+    facts = steps.facts(batch.keys)
+    assert facts["failure"] == ["", "unclosed_reasoning"]
+    assert metrics["reward/term/total"] == pytest.approx(sum(one["total"] for one in facts["terms"]) / 2)
+    if not again:
+        assert [one["total"] for one in facts["terms"]] == [info["term/total"] for info in infos]
 
 
 def test_a_group_can_be_scored_from_what_travels(encoder):

@@ -14,6 +14,7 @@ from gr_vl.evaluation.answers import append_answers
 from gr_vl.evaluation.report import write_report, write_summary
 from gr_vl.evaluation.run_folder import load
 from gr_vl.schema import Answer, Task
+from gr_vl.stages import lengths
 
 ROWS = 12
 H, U = HARMFUL, UNHARMFUL
@@ -23,12 +24,8 @@ RECIPES = pytest.mark.parametrize("recipe", PAPERS)
 
 
 def stage(recipe, tmp_path, *overrides):
-    return compose.stage(
-        recipe,
-        "eval",
-        ["config=benchmarks", "model=tiny", f"run={tmp_path / 'run'}", f"gr_vl.eval.downloads={tmp_path / 'down'}"]
-        + list(overrides),
-    )
+    folders = f"run={tmp_path / 'run'}", f"gr_vl.eval.downloads={tmp_path / 'down'}"
+    return compose.stage(recipe, "eval", ["config=benchmarks", "model=tiny", *folders, *overrides])
 
 
 def named(recipe):
@@ -36,7 +33,7 @@ def named(recipe):
 
 
 def rows_of(recipe):
-    """The (benchmark, task) that the published tables of a recipe's paper have; the text paper's leave out no column."""
+    """The (benchmark, task) that the published tables of a recipe's paper have."""
     return {(n, r.task) for r in benchmarks.published() if r.paper.startswith(PAPERS[recipe]) for n in r.f1}
 
 
@@ -108,7 +105,7 @@ def test_every_benchmark_stands_beside_every_published_row(recipe, size, downloa
     page = write_report(load(run)).read_text()
     for name, task in by_row:
         assert f"<h3>{name}, {task}: beside what was published</h3>" in page
-    assert all(f"<th scope=\"row\">{row['guard']}</th>" in page for i in found["benchmarks"] for row in i["published"])
+    assert all(f'<th scope="row">{row["guard"]}</th>' in page for i in found["benchmarks"] for row in i["published"])
 
 
 def test_averages_stand_beside_the_papers_own(downloads, tmp_path):
@@ -117,7 +114,10 @@ def test_averages_stand_beside_the_papers_own(downloads, tmp_path):
     entry = entries["GuardReasoner-VL", "response", "all"]
     assert entry["own"] == {"sft": (pytest.approx(100), pytest.approx(100))}
     weighted, plain = entry["rows"]["GuardReasoner 8B"]
-    assert (weighted, plain) == (pytest.approx(57.24, abs=0.01), pytest.approx((85.47 + 70.04 + 87.6 + 94.34 + 78.2) / 6))
+    assert (weighted, plain) == (
+        pytest.approx(57.24, abs=0.01),
+        pytest.approx((85.47 + 70.04 + 87.6 + 94.34 + 78.2) / 6),
+    )
     assert entry["rows"]["Aegis Guard 2.0 8B"] == (None, None)
     summary = json.loads(write_summary(load(run)).read_text())
     assert len(summary["benchmark_averages"]) == len(entries)
@@ -191,3 +191,16 @@ def test_a_stage_without_a_downloads_folder_is_refused(tmp_path):
 def test_a_list_of_benchmarks_that_cannot_be_read_is_refused(names, words, tmp_path):
     with pytest.raises(ConfigError, match=words):
         checks.check(stage("guardreasoner", tmp_path, f"gr_vl.eval.benchmarks={names}"), files=False)
+
+
+def test_a_benchmark_that_mostly_cannot_be_asked_is_still_scored(downloads, tmp_path, encoder):
+    corpus = tmp_path / "corpus.parquet"
+    published.write(corpus, ["ToxicChat"], downloads, "guardreasoner_vl")
+    lengths_of = sorted(encoder.lengths(io.read(corpus), targets=False))
+    limit = lengths_of[1]
+    with pytest.raises(DataError, match="rows cannot be used"):
+        lengths.fit(corpus, tmp_path, encoder, limit, "key", targets=False)
+    kept = lengths.fit(corpus, tmp_path, encoder, limit, "key", targets=False, max_share=1.0)
+    assert kept.rows == sum(length <= limit for length in lengths_of)
+    assert len(kept.unasked) == ROWS - kept.rows
+    assert all(reason.startswith("too long: ") for reason in kept.unasked.values())

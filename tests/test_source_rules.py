@@ -91,9 +91,15 @@ GUARDREASONER = dialects.get("guardreasoner")
         ),
         pytest.param(
             "WildGuardTest",
-            {"input": transcript(), "output": answers("None", "harmful")},
+            {"input": transcript(), "output": answers("None", "None")},
             [],
-            id="a benchmark's row without the task's label",
+            id="a benchmark's row without a label",
+        ),
+        pytest.param(
+            "WildGuardTest",
+            {"input": transcript(), "output": answers("None", "harmful")},
+            [(None, H)],
+            id="a benchmark of several tasks: the labels that a row has",
         ),
         pytest.param(
             "guardreasoner_train",

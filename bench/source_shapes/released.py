@@ -54,8 +54,9 @@ def _response_lines(row: Placeholder) -> tuple[str | None, str]:
     return row.response, _answers(None, row.response_label)
 
 
-def _both_lines(row: Placeholder) -> tuple[str | None, str]:
-    return row.response, _answers(row.prompt_label, row.response_label)
+def _every_line(row: Placeholder) -> tuple[str | None, str]:
+    lines = _answers(row.prompt_label, row.response_label)
+    return row.response, lines.replace("Completion: None", f"Completion: {_refusal_word(row)[1]}")
 
 
 def _guardreasoner_train(folder: Path, rows: Rows) -> None:
@@ -140,7 +141,7 @@ _FORMS: dict[str, tuple[str, Callable[[Placeholder], tuple[str | None, str]], Ca
     "AegisSafetyTest": ("0_1_AegisSafetyTest", _request_word, prompt_labels),
     "SimpleSafetyTests": ("0_0_SimpleSafetyTests", _request_word, prompt_labels),
     "HarmBenchPrompt": ("0_3_harmbench_prompt", _request_word, prompt_labels),
-    "WildGuardTest": ("0_4_wild_guard_test", _both_lines, both_labels),
+    "WildGuardTest": ("0_4_wild_guard_test", _every_line, both_labels),
     "HarmBenchResponse": ("0_5_harmbench_response", _response_word, response_labels),
     "SafeRLHF": ("0_9_safe_rlhf", _response_lines, response_labels),
     "BeaverTails": ("0_A_beaver_tails", _response_lines, response_labels),
@@ -157,7 +158,5 @@ SHAPES: dict[str, Shape] = {
     "SPA-VL-Eval": (partial(_vl_test, "SPA_VL_Eval", "text_image"), both_labels),
     "openai_messages": (_openai, both_labels),
     "sharegpt": (_sharegpt, both_labels),
-    **{
-        name: (partial(_text_benchmark, file, form), labels) for name, (file, form, labels) in _FORMS.items()
-    },
+    **{name: (partial(_text_benchmark, file, form), labels) for name, (file, form, labels) in _FORMS.items()},
 }

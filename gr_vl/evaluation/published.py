@@ -1,4 +1,4 @@
-"""The papers' evaluation: benchmarks as they were downloaded become one corpus, and scores stand beside the printed ones.
+"""The papers' evaluation: downloaded benchmarks become one corpus, and scores stand beside the published ones.
 
 A benchmark is read whole: nothing is deduplicated or left out. A row that is no sample stops the reading, since a score
 of the rest would be that of another benchmark.

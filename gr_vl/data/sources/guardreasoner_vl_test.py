@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gr_vl.data import images, tables
+from gr_vl.data import tables
 from gr_vl.data.sources import convert, transcript
 from gr_vl.data.sources.base import Source
 from gr_vl.data.sources.cells import Row
@@ -22,6 +22,8 @@ from gr_vl.schema import Modality, Sample, Task
 def _encoded(path: Path) -> bytes:
     """The file as it is: a benchmark keeps the sample of a picture that cannot be opened, and whoever opens it says so.
     Of a file over the size limit so much that it is seen to be over it."""
+    from gr_vl.data import images
+
     with path.open("rb") as file:
         return file.read(images.MAX_BYTES + 1)
 

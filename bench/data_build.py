@@ -35,7 +35,7 @@ PARTS = {
     "image": {"unsafebench": 8_000, "hateful_memes": 2_267, "harm_p": 1_000, "badnews": 1_000, "hod": 1_000},
     "text_image": {"spa_vl_train": 46_030},
 }
-BENCHMARK, TWIN = "bench_xstest_response", "beavertails_train"
+BENCHMARK, TWIN = "XSTestResponseHarmful", "beavertails_train"
 EVERY, CUT = 50, 100
 """One row in so many is a copy and one nearly; one picture in so many is cut off."""
 SIZES = ((640, 480), (500, 375), (800, 600), (480, 640), (1024, 768))

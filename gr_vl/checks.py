@@ -12,6 +12,7 @@ from gr_vl.augment import concat, mining, pairs, preference
 from gr_vl.clipping import ClipSchedule
 from gr_vl.compose import Stage, leaves, plain
 from gr_vl.errors import ConfigError, DataError
+from gr_vl.evaluation import published
 from gr_vl.evaluation.metrics.confusion import failure_rule
 from rewards import SafetyReward
 
@@ -227,7 +228,11 @@ def _concat(config: DictConfig, files: bool) -> Facts:
 
 
 def _eval(config: DictConfig, files: bool) -> Facts:
-    facts = _generation(config, files)
+    names = config.gr_vl.eval.get("benchmarks")
+    if names:
+        published.check(names, config.gr_vl.eval.get("downloads"), files=files)
+    # The corpus of benchmarks is written by the stage itself.
+    facts = _generation(config, files and not names)
     for name in config.gr_vl.eval.models:
         limits.model(config, f"gr_vl.eval.models.{name}", files, *rl_limits.generated(config))
     rule = failure_rule(config.gr_vl.eval.get("unparsable", "wrong"))

@@ -50,8 +50,8 @@ def test_the_page_of_a_source_says_files_counts_and_doubts(gr_vl):
 
 
 def test_a_count_stands_beside_the_published_one(gr_vl, tmp_path):
-    source_shapes.write("bench_simplesafetytests", tmp_path, 9)
-    code, out, _ = gr_vl("data", "count", "bench_simplesafetytests", tmp_path)
+    source_shapes.write("SimpleSafetyTests", tmp_path, 9)
+    code, out, _ = gr_vl("data", "count", "SimpleSafetyTests", tmp_path)
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
     assert code == 0
     # Every third of nine is harmful; the real set has 100 harmful requests and no other.

@@ -109,17 +109,17 @@ H, U = Label.HARMFUL, Label.UNHARMFUL
             "badnews", {"file_name": "a.png", "label": 1}, "label", "none of: harmful", id="a label by number"
         ),
         pytest.param(
-            "bench_toxicchat", {"input": "ask", "output": "harmful"}, "input", "no transcript", id="no transcript"
+            "ToxicChat", {"input": "ask", "output": "harmful"}, "input", "no transcript", id="no transcript"
         ),
         pytest.param(
-            "bench_toxicchat",
+            "ToxicChat",
             {"input": transcript("a\n\nAI assistant:\nb"), "output": "harmful"},
             "input",
             "2 lines 'AI assistant:'",
             id="a request that plays the assistant",
         ),
         pytest.param(
-            "bench_toxicchat", {"input": transcript(), "output": "bad"}, "output", "no label", id="no such answer"
+            "ToxicChat", {"input": transcript(), "output": "bad"}, "output", "no label", id="no such answer"
         ),
         pytest.param("guardreasoner_vl_train_text", {"messages": 3}, "messages", "no list", id="no messages"),
         pytest.param(
@@ -217,7 +217,7 @@ GOOD = {
     "aegis2_test": AEGIS2,
     "badnews": {"file_name": "a.png", "label": "safe"},
     "xstest_prompts": {"id": "1", "type": "x", "prompt": "ask"},
-    "bench_toxicchat": {"input": transcript(), "output": "harmful"},
+    "ToxicChat": {"input": transcript(), "output": "harmful"},
     "guardreasoner_train": {"input": transcript(), "output": answers("harmful", "unharmful")},
     "guardreasoner_vl_train_text": vl_train(),
     "openai_messages": CHAT | {"images": ["a.png"]},

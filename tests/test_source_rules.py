@@ -81,19 +81,25 @@ GUARDREASONER = dialects.get("guardreasoner")
             "xstest_prompts", {"id": "1", "type": "x", "prompt": "ask"}, [(U, None)], id="XSTest: no contrast"
         ),
         pytest.param(
-            "bench_saferlhf",
+            "SafeRLHF",
             {"input": transcript(), "output": answers("None", "harmful")},
             [(None, H)],
             id="a benchmark's answer lines",
         ),
         pytest.param(
-            "bench_toxicchat", {"input": transcript(), "output": "unharmful"}, [(U, None)], id="a benchmark's word"
+            "ToxicChat", {"input": transcript(), "output": "unharmful"}, [(U, None)], id="a benchmark's word"
         ),
         pytest.param(
-            "bench_wildguard_prompt",
-            {"input": transcript(), "output": answers("None", "harmful")},
+            "WildGuardTest",
+            {"input": transcript(), "output": answers("None", "None")},
             [],
-            id="a benchmark's row without the task's label",
+            id="a benchmark's row without a label",
+        ),
+        pytest.param(
+            "WildGuardTest",
+            {"input": transcript(), "output": answers("None", "harmful")},
+            [(None, H)],
+            id="a benchmark of several tasks: the labels that a row has",
         ),
         pytest.param(
             "guardreasoner_train",
@@ -223,19 +229,19 @@ def test_reasoning_that_the_dialect_could_not_repeat_is_left_out(tmp_path):
 
 
 def test_pictures_of_the_test_set_pair_by_order_and_must_be_as_many(tmp_path):
-    source_shapes.write("bench_spa_vl", tmp_path, 3)
-    found = list(sources.get("bench_spa_vl").read(tmp_path))
+    source_shapes.write("SPA-VL-Eval", tmp_path, 3)
+    found = list(sources.get("SPA-VL-Eval").read(tmp_path))
     assert [sample.images for sample in found] == [(small_picture(number),) for number in range(3)]
     (tmp_path / "test/SPA_VL_Eval/00001.png").unlink()
     with pytest.raises(DataError, match="3 rows and 2 pictures do not pair"):
-        list(sources.get("bench_spa_vl").read(tmp_path))
+        list(sources.get("SPA-VL-Eval").read(tmp_path))
 
 
 def test_a_picture_in_the_place_of_another_is_refused_where_the_rows_name_theirs(tmp_path):
-    source_shapes.write("bench_harmimage", tmp_path, 3)
+    source_shapes.write("HarmImageTest", tmp_path, 3)
     folder = tmp_path / "test/HarmImageTest"
     (folder / "00001.png").rename(folder / "00001b.png")
-    first, second, third = sources.get("bench_harmimage").read(tmp_path)
+    first, second, third = sources.get("HarmImageTest").read(tmp_path)
     assert (first.images, third.images) == ((small_picture(0),), (small_picture(2),))
     assert (second.row, second.field) == (1, "images")
     assert "names another picture than test/HarmImageTest/00001b.png" in second.reason

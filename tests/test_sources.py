@@ -20,7 +20,7 @@ needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the XSTest files are 
 ROOT = Path(__file__).parent.parent
 ELSEWHERE = ("spa_vl_train", "hod")
 """Their labels are checked below: no cell of theirs states them."""
-KEY = re.compile(r"rows|(text|image|text_image)|(prompt|response)(/(un)?harmful)?")
+KEY = re.compile(r"rows|(text|image|text_image)|(prompt|response)(/(un)?harmful)?|refusal(/(refusal|compliance))?")
 
 
 def labels(sample):

@@ -46,12 +46,17 @@ def _response_word(row: Placeholder) -> tuple[str | None, str]:
     return row.response, row.response_label
 
 
+def _refusal_word(row: Placeholder) -> tuple[str | None, str]:
+    return row.response, "refusal" if row.number % 2 else "compliance"
+
+
 def _response_lines(row: Placeholder) -> tuple[str | None, str]:
     return row.response, _answers(None, row.response_label)
 
 
-def _both_lines(row: Placeholder) -> tuple[str | None, str]:
-    return row.response, _answers(row.prompt_label, row.response_label)
+def _every_line(row: Placeholder) -> tuple[str | None, str]:
+    lines = _answers(row.prompt_label, row.response_label)
+    return row.response, lines.replace("Completion: None", f"Completion: {_refusal_word(row)[1]}")
 
 
 def _guardreasoner_train(folder: Path, rows: Rows) -> None:
@@ -131,17 +136,17 @@ def _sharegpt(folder: Path, rows: Rows) -> None:
 
 
 _FORMS: dict[str, tuple[str, Callable[[Placeholder], tuple[str | None, str]], Callable[[Placeholder], Labels]]] = {
-    "toxicchat": ("0_8_toxic_chat", _request_word, prompt_labels),
-    "openai_moderation": ("0_2_OpenAIModeration", _request_word, prompt_labels),
-    "aegis": ("0_1_AegisSafetyTest", _request_word, prompt_labels),
-    "simplesafetytests": ("0_0_SimpleSafetyTests", _request_word, prompt_labels),
-    "harmbench_prompt": ("0_3_harmbench_prompt", _request_word, prompt_labels),
-    "wildguard_prompt": ("0_4_wild_guard_test", _both_lines, prompt_labels),
-    "harmbench_response": ("0_5_harmbench_response", _response_word, response_labels),
-    "saferlhf": ("0_9_safe_rlhf", _response_lines, response_labels),
-    "beavertails": ("0_A_beaver_tails", _response_lines, response_labels),
-    "xstest_response": ("0_6_xstest_response_harmful", _response_word, response_labels),
-    "wildguard_response": ("0_4_wild_guard_test", _both_lines, response_labels),
+    "ToxicChat": ("0_8_toxic_chat", _request_word, prompt_labels),
+    "OpenAIModeration": ("0_2_OpenAIModeration", _request_word, prompt_labels),
+    "AegisSafetyTest": ("0_1_AegisSafetyTest", _request_word, prompt_labels),
+    "SimpleSafetyTests": ("0_0_SimpleSafetyTests", _request_word, prompt_labels),
+    "HarmBenchPrompt": ("0_3_harmbench_prompt", _request_word, prompt_labels),
+    "WildGuardTest": ("0_4_wild_guard_test", _every_line, both_labels),
+    "HarmBenchResponse": ("0_5_harmbench_response", _response_word, response_labels),
+    "SafeRLHF": ("0_9_safe_rlhf", _response_lines, response_labels),
+    "BeaverTails": ("0_A_beaver_tails", _response_lines, response_labels),
+    "XSTestResponseHarmful": ("0_6_xstest_response_harmful", _response_word, response_labels),
+    "XSTestResponseRefusal": ("0_7_xstest_response_refusal", _refusal_word, lambda row: (None, None)),
 }
 SHAPES: dict[str, Shape] = {
     "guardreasoner_train": (_guardreasoner_train, both_labels),
@@ -149,11 +154,9 @@ SHAPES: dict[str, Shape] = {
     "guardreasoner_vl_train_text": (partial(_vl_train, "text"), both_labels),
     "guardreasoner_vl_train_image": (partial(_vl_train, "image"), prompt_labels),
     "guardreasoner_vl_train_text_image": (partial(_vl_train, "text_image"), both_labels),
-    "bench_harmimage": (partial(_vl_test, "HarmImageTest", "image"), prompt_labels),
-    "bench_spa_vl": (partial(_vl_test, "SPA_VL_Eval", "text_image"), both_labels),
+    "HarmImageTest": (partial(_vl_test, "HarmImageTest", "image"), prompt_labels),
+    "SPA-VL-Eval": (partial(_vl_test, "SPA_VL_Eval", "text_image"), both_labels),
     "openai_messages": (_openai, both_labels),
     "sharegpt": (_sharegpt, both_labels),
-    **{
-        f"bench_{name}": (partial(_text_benchmark, file, form), labels) for name, (file, form, labels) in _FORMS.items()
-    },
+    **{name: (partial(_text_benchmark, file, form), labels) for name, (file, form, labels) in _FORMS.items()},
 }

@@ -8,14 +8,13 @@ from typing import Any
 
 from gr_vl.data import io
 from gr_vl.data.build.files import sha256
-from gr_vl.evaluation import benchmarks, peers, plots
+from gr_vl.evaluation import peers, plots, published
 from gr_vl.evaluation.metrics import Calibration, Evaluation, Judged, Paired, calibration, compare
 from gr_vl.evaluation.run_folder import MODELS, RunFolder, corpus_of
 from gr_vl.schema import Task
 
 PAIRS = (("rl", "sft"), ("rl_eco", "rl"), ("rl_eco", "sft"))
 """Which models of a run are tested against which; other guards, against its last one."""
-PUBLISHED_ROWS = 12
 
 
 def details(folder: RunFolder) -> dict[str, Any]:
@@ -28,7 +27,8 @@ def details(folder: RunFolder) -> dict[str, Any]:
     return {
         "unparsable": folder.unparsable,
         "paired": _paired(judged, folder),
-        "published": _published(evaluations),
+        "published": published.tables(folder.evaluations),
+        "averages": published.averages(folder.evaluations),
         "calibration": {model: by_task for model, by_task in scored.items() if by_task},
         "plots": _score_plots(scored),
         "hashes": _hashes(folder.path, split, judged),
@@ -44,28 +44,6 @@ def _paired(judged: Mapping[str, list[Judged]], folder: RunFolder) -> dict[tuple
         for pair in (*PAIRS, *with_others)
         if pair[0] in judged and pair[1] in judged
     }
-
-
-def _published(evaluations: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
-    """For each source that is a known benchmark: the best published rows, and the models of this run."""
-    first = next(iter(evaluations.values()))
-    tables = []
-    for source, by_task in first.by_source.items():
-        for task in by_task:
-            if benchmark := benchmarks.match(source, task):
-                rows = sorted(benchmarks.others(benchmark).items(), key=lambda row: -row[1][0])[:PUBLISHED_ROWS]
-                own = {model: _own(result, source, benchmark) for model, result in evaluations.items()}
-                metric = benchmarks.METRICS[benchmark.metric]
-                tables.append(
-                    {"benchmark": benchmark, "metric": metric, "n": by_task[task].n, "own": own, "rows": rows}
-                )
-    return tables
-
-
-def _own(result: Evaluation, source: str, benchmark: benchmarks.Benchmark) -> tuple[float | None, Any]:
-    task, is_f1 = benchmark.task, benchmark.metric == "f1"
-    interval = result.source_intervals[source][task] if is_f1 else None
-    return getattr(result.by_source[source][task], benchmark.metric), interval
 
 
 def _calibrations(judged: list[Judged], result: Evaluation) -> dict[Task, Calibration]:

@@ -12,7 +12,7 @@ from typing import Any
 from gr_vl import specs
 from gr_vl.data import confined, io
 from gr_vl.errors import DataError, GuardError
-from gr_vl.evaluation import peers
+from gr_vl.evaluation import peers, published
 from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
 from gr_vl.schema import Sample
@@ -94,6 +94,7 @@ class RunFolder:
             "seed": self.meta.get("seed"),
             "versions": self.meta.get("versions", {}),
             "seconds": self.seconds,
+            **published.summary(self.evaluations),
         }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gr_vl.data import index, io
+from gr_vl.evaluation import published
 from gr_vl.evaluation.answers import append_answers, read_answers
 from gr_vl.evaluation.metrics import evaluate
 from gr_vl.schema import Answer, Sample
@@ -24,8 +25,10 @@ def run(config: DictConfig) -> dict[str, Any]:
     from gr_vl.guard.rescoring import rescore
 
     settings, folder = config.gr_vl.eval, Path(config.gr_vl.run) / "eval"
-    generator, request, kept = serve(config, folder)
     corpus = Path(config.gr_vl.generation.corpus)
+    if names := settings.get("benchmarks"):
+        published.write(corpus, names, Path(settings.downloads), config.gr_vl.dialect)
+    generator, request, kept = serve(config, corpus.parent if names else folder)
     scored = _scored(corpus, config.gr_vl.generation.samples)
     index.write(folder / f"{settings.split}.parquet", corpus, ((row, sample.id) for row, sample in scored))
     samples = [sample for _, sample in scored]

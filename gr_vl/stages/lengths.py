@@ -32,14 +32,24 @@ class Kept:
     """Why each sample that was left out cannot be asked, by id: no readable image, or over the limit."""
 
 
-def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, targets: bool, least: int = 1) -> Kept:
+def fit(
+    corpus: Path,
+    folder: Path,
+    encoder: Encoder,
+    limit: int,
+    key: str,
+    *,
+    targets: bool,
+    least: int = 1,
+    max_share: float = MAX_SHARE,
+) -> Kept:
     """Leave out the rows over `limit` tokens, without a readable image or with an earlier row's id; index the rest.
 
     Where nothing is left out, the corpus itself is what is kept. For targets, rows without reasoning are left out too,
     and counted apart: a corpus may well have reasoning for some of its questions only.
 
     What `gr-vl data validate --tokenizer` measured is taken from beside the corpus; other rows are measured here.
-    Raises DataError when more than `MAX_SHARE` of the other rows are left out, or fewer than `least` remain.
+    Raises DataError when more than `max_share` of the other rows are left out, or fewer than `least` remain.
     """
     known = measured.read(corpus, encoder.fingerprint)
     kept, rejected, unreasoned, seen = list[tuple[int, str]](), list[Broken](), 0, set[str]()
@@ -56,7 +66,7 @@ def fit(corpus: Path, folder: Path, encoder: Encoder, limit: int, key: str, *, t
     if not counts and not unreasoned:
         return Kept(corpus, len(kept), {})
     quarantine.write(folder / "quarantine.jsonl", (bad.record() for bad in rejected))
-    if len(rejected) > MAX_SHARE * (len(kept) + len(rejected)) or len(kept) < least:
+    if len(rejected) > max_share * (len(kept) + len(rejected)) or len(kept) < least:
         counts |= {"no reasoning": unreasoned} if unreasoned else {}
         out, words = unreasoned + len(rejected), ", ".join(f"{reason}: {number}" for reason, number in counts.items())
         raise DataError(

@@ -18,7 +18,11 @@ def serve(config: DictConfig, folder: Path) -> tuple[Generator, Request, lengths
     settings, rollout = config.gr_vl.generation, config.actor_rollout_ref.rollout
     encoder = processing.prepare(config, config.actor_rollout_ref.model, folder)
     key = "actor_rollout_ref.rollout.prompt_length"
-    kept = lengths.fit(Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False)
+    # A benchmark is scored whole, however much of it cannot be asked.
+    share = 1.0 if config.gr_vl.kind == "eval" and config.gr_vl.eval.get("benchmarks") else lengths.MAX_SHARE
+    kept = lengths.fit(
+        Path(settings.corpus), folder, encoder, rollout.prompt_length, key, targets=False, max_share=share
+    )
     pulse = folder.absolute() / "pulse"
     watchdog.watch(pulse, config.gr_vl.watchdog)
     request = Request(

@@ -12,11 +12,20 @@ from typing import Any
 from gr_vl.data import tables
 from gr_vl.data.sources import convert, transcript
 from gr_vl.data.sources.base import Source
-from gr_vl.data.sources.cells import Row, picture
+from gr_vl.data.sources.cells import Row
 from gr_vl.data.sources.chats import IMAGE, listed, turns
 from gr_vl.data.sources.convert import Convert, files
 from gr_vl.errors import Broken, DataError
 from gr_vl.schema import Modality, Sample, Task
+
+
+def _encoded(path: Path) -> bytes:
+    """The file as it is: a benchmark keeps the sample of a picture that cannot be opened, and whoever opens it says so.
+    Of a file over the size limit so much that it is seen to be over it."""
+    from gr_vl.data import images
+
+    with path.open("rb") as file:
+        return file.read(images.MAX_BYTES + 1)
 
 
 def _convert(pictures: list[Path], *, named: bool) -> Convert:
@@ -32,7 +41,7 @@ def _convert(pictures: list[Path], *, named: bool) -> Convert:
         labels = transcript.labels(said["assistant"])
         return row.sample(
             prompt.removeprefix(IMAGE).removeprefix("\n"),
-            images=(picture("images", path, row.root),),
+            images=(_encoded(pictures[row.number]),),
             response=response,
             prompt_label=labels.get(Task.PROMPT),
             response_label=None if response is None else labels.get(Task.RESPONSE),
@@ -66,7 +75,7 @@ def _source(name: str, title: str, json: str, *, named: bool, **fields: Any) -> 
 
 SOURCES = (
     _source(
-        "bench_harmimage",
+        "HarmImageTest",
         "HarmImageTest",
         "HarmImageTest",
         named=True,
@@ -76,7 +85,7 @@ SOURCES = (
         unverified="the JSON file was read, the pictures not",
     ),
     _source(
-        "bench_spa_vl",
+        "SPA-VL-Eval",
         "SPA-VL-Eval",
         "SPA_VL_Eval",
         named=False,

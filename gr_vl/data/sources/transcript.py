@@ -21,6 +21,8 @@ _LABEL = re.compile(
     re.ASCII | re.IGNORECASE | re.MULTILINE,
 )
 _TASKS = {"request": Task.PROMPT, "completion": Task.REFUSAL, "response": Task.RESPONSE}
+HEADINGS = {task: heading for heading, task in _TASKS.items()}
+"""What the line of a task's label begins with, in lower case."""
 
 
 def exchange(field: str, text: str) -> tuple[str, str | None]:

@@ -41,6 +41,6 @@ SOURCES = (
         "test",
         {"rows": 1_725},
         "not read: the real file is gated. Its card counts 1,725 items, the GuardReasoner papers judge 1,756 requests "
-        "and 1,768 responses: see bench_wildguard_prompt and bench_wildguard_response for theirs",
+        "and 1,768 responses: WildGuardTest is theirs",
     ),
 )

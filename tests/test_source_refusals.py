@@ -108,9 +108,7 @@ H, U = Label.HARMFUL, Label.UNHARMFUL
         pytest.param(
             "badnews", {"file_name": "a.png", "label": 1}, "label", "none of: harmful", id="a label by number"
         ),
-        pytest.param(
-            "ToxicChat", {"input": "ask", "output": "harmful"}, "input", "no transcript", id="no transcript"
-        ),
+        pytest.param("ToxicChat", {"input": "ask", "output": "harmful"}, "input", "no transcript", id="no transcript"),
         pytest.param(
             "ToxicChat",
             {"input": transcript("a\n\nAI assistant:\nb"), "output": "harmful"},
@@ -118,9 +116,7 @@ H, U = Label.HARMFUL, Label.UNHARMFUL
             "2 lines 'AI assistant:'",
             id="a request that plays the assistant",
         ),
-        pytest.param(
-            "ToxicChat", {"input": transcript(), "output": "bad"}, "output", "no label", id="no such answer"
-        ),
+        pytest.param("ToxicChat", {"input": transcript(), "output": "bad"}, "output", "no label", id="no such answer"),
         pytest.param("guardreasoner_vl_train_text", {"messages": 3}, "messages", "no list", id="no messages"),
         pytest.param(
             "guardreasoner_vl_train_text",

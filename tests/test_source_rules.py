@@ -86,9 +86,7 @@ GUARDREASONER = dialects.get("guardreasoner")
             [(None, H)],
             id="a benchmark's answer lines",
         ),
-        pytest.param(
-            "ToxicChat", {"input": transcript(), "output": "unharmful"}, [(U, None)], id="a benchmark's word"
-        ),
+        pytest.param("ToxicChat", {"input": transcript(), "output": "unharmful"}, [(U, None)], id="a benchmark's word"),
         pytest.param(
             "WildGuardTest",
             {"input": transcript(), "output": answers("None", "None")},

@@ -54,9 +54,9 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def colour(number: int) -> str:
+def colour(numbers: Mapping[str, int], model: str) -> str:
     """The CSS colour of a model by its number, the same everywhere on the page."""
-    return _VARIABLES[_hex(number)]
+    return _VARIABLES[_hex(numbers[model])]
 
 
 def line_plot(curves: Mapping[str, Curve], key: str, numbers: Mapping[str, int]) -> Markup:

@@ -6,6 +6,7 @@ no script. Everything that a user or a model wrote is escaped.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,11 @@ def write_report(folder: RunFolder, other: RunFolder | None = None) -> Path:
     )
     environment.filters |= {"percent": percent, "points": points, "duration": duration, "model": model_name}
     environment.filters |= {"p_value": p_value}
-    environment.globals |= {"colour": lambda name: plots.colour(folder.colours[name]), "shade": plots.shade}
-    environment.globals["palette"] = plots.PALETTE
+    environment.globals |= {
+        "colour": partial(plots.colour, folder.colours),
+        "shade": plots.shade,
+        "palette": plots.PALETTE,
+    }
     page = environment.get_template("report.html.j2").render(_context(folder) | {"against": compared})
     name = "report.html" if other is None else f"against_{other.path.resolve().name}.html"
     return replace_text(folder.path / name, page)

@@ -55,8 +55,9 @@ _STYLE: dict[Any, Any] = {
 
 
 def colour(numbers: Mapping[str, int], model: str) -> str:
-    """The CSS colour of a model by its number, the same everywhere on the page."""
-    return _VARIABLES[_hex(numbers[model])]
+    """The CSS colour of a model by its number, the same everywhere on the page; of a run, by its name."""
+    # A sum of code points, not hash(): the same colour in every process.
+    return _VARIABLES[_hex(numbers.get(model, sum(map(ord, model))))]
 
 
 def line_plot(curves: Mapping[str, Curve], key: str, numbers: Mapping[str, int]) -> Markup:

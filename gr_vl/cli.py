@@ -10,7 +10,7 @@ import typer
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from gr_vl import compose, display, launch
+from gr_vl import compose, display, launch, stages
 from gr_vl.cluster import commands as cluster_commands
 from gr_vl.data import commands as data_commands
 from gr_vl.errors import GuardError, Preempted, StageError
@@ -36,18 +36,6 @@ Overrides = Annotated[
     ),
 ]
 
-STAGES = {
-    "data": "Build the corpus: train, validation and test.",
-    "base": "Build the base model that nothing has to be downloaded for.",
-    "sft": "Cold-start SFT on reasoning.",
-    "mine": "Rejection sampling: keep what the guard gets wrong.",
-    "subset": "Training corpora that lack some sources, for an ensemble (GuardReasoner).",
-    "pairs": "Pairs of right and wrong answers to hard samples.",
-    "dpo": "DPO on those pairs, weighted by their hardness.",
-    "concat": "Add safety-aware pairs to the hard samples.",
-    "rl": "Online RL: GRPO, shrinking clip range, length-aware safety reward (config=rl_eco for Eco).",
-}
-
 
 def _run(stage: compose.Stage, console: Console) -> None:
     if launch.is_done(stage):
@@ -71,8 +59,9 @@ def _run_one(recipe: str, kind: str, overrides: list[str]) -> None:
 
 
 app.add_typer(data_commands.app, name="data")
-for _kind, _summary in STAGES.items():
-    _stage_command(_kind, _summary)
+for _kind in stages.kinds().values():
+    if _kind.name != "eval":  # whose command scores more than a recipe's models
+        _stage_command(_kind.name, _kind.help)
 evaluation_commands.register(app, _run_one)
 
 

@@ -34,10 +34,12 @@ class Stage:
     name: str
     """The YAML's name, which is also the folder of its output: sft, rl, rl_eco, ..."""
     config: DictConfig
+    recipe: Path | None = None
+    """The folder that it was composed from."""
 
     @property
     def kind(self) -> str:
-        """What it does: one of `stages.KINDS`."""
+        """What it does: one of `stages.kinds()`."""
         return str(self.config.gr_vl.kind)
 
     @property
@@ -94,11 +96,11 @@ def stage(recipe: str, default: str, overrides: Iterable[str] = ()) -> Stage:
     plain_config, before = _default(folder, name, tuple(picked))
     common = [f"{written.SHORT[key]}={value}" for key, value in short.items() if key in written.SHORT]
     if not (common or rest):
-        return Stage(name, copy.deepcopy(plain_config))
+        return Stage(name, copy.deepcopy(plain_config), folder)
     changes = [written.for_hydra(item, before) for item in (*common, *rest)]
     config, after = _compose(folder, name, [*picked, *changes], before)
     _check_types(before, after, changes)
-    return Stage(name, config)
+    return Stage(name, config, folder)
 
 
 def stage_of_kind(recipe: str, kind: str, overrides: Iterable[str] = ()) -> Stage:
@@ -114,6 +116,15 @@ def pipeline(recipe: str, overrides: Sequence[str] = ()) -> list[str]:
     short, _ = written.split([item for item in overrides if ":" not in item.split("=", 1)[0]])
     config, _ = _compose(recipe_folder(recipe), "pipeline", [f"pipeline={short['model']}"] if "model" in short else [])
     return list(config.stages)
+
+
+def kind_of(folder: Path, name: str) -> str:
+    """What a stage of a recipe does, by its file or by those that it builds on."""
+    content = _load(folder / f"{name}.yaml")
+    if (kind := OmegaConf.select(content, "gr_vl.kind", default="???", throw_on_missing=False)) not in (None, "???"):
+        return str(kind)
+    bases = [item for item in content.get("defaults") or [] if isinstance(item, str)]
+    return next((kind_of(folder, base) for base in bases if base in _stages(folder)), "")
 
 
 def by_stage(names: Iterable[str], overrides: Iterable[str]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from gr_vl import checks, compose, dialects, display
+from gr_vl import checks, compose, dialects, display, stages
 from gr_vl.clipping import STILL, ClipSchedule
 from gr_vl.schema import Sample
 from rewards import SafetyReward
@@ -30,7 +30,7 @@ def show(recipe: str, overrides: list[str], console: Console) -> None:
         for name, items in compose.by_stage(names, [*others, f"model={model}"]).items():
             stage = compose.stage(recipe, name, items)
             facts = checks.check(stage, files=False)
-            rows = _rows_after(stage, rows)
+            rows = stages.get(stage.kind).rows_after(stage.config, rows)
             if "steps" in facts and rows:
                 facts["steps"] = _steps(stage.config, rows)
             if "clip" in facts:
@@ -42,19 +42,6 @@ def show(recipe: str, overrides: list[str], console: Console) -> None:
         for name, clip, steps, reward in schedules:
             show_clip(name, clip, steps, console)
             _show_reward(name, reward, stage.config.gr_vl.dialect, console)
-
-
-def _rows_after(stage: compose.Stage, rows: int | None) -> int | None:
-    """How many training rows there are at most once a stage is done; None where only the corpus knows."""
-    settings = stage.config.gr_vl
-    match stage.kind:
-        case "data":
-            return int(settings.data.train) if settings.data.source == "demo" else None
-        case "mine":
-            return int(settings.mine.keep) if settings.mine.keep else None
-        case "concat" if rows:
-            return round(rows / (1 - float(settings.concat.share)))
-    return rows
 
 
 def _steps(config: DictConfig, rows: int) -> str:

@@ -6,15 +6,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from gr_vl import stages
 from gr_vl.errors import ConfigError
 
 PLUGIN = "gr_vl.verl_ext.plugin"
 LOGS = ("VERL_FILE_LOGGER_PATH", "TENSORBOARD_DIR")
 """Where the launcher wants a stage's metrics: a cluster's workers do not have its environment."""
 
-
-RAY_KINDS = ("sft", "mine", "dpo", "rl", "eval")
-"""Kinds of stages that start Ray, or join it."""
 SOCKET = "ray/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store"
 """The longest name of a socket of Ray 2.60 below its folder of temporary files; the last number is a process."""
 SOCKET_BYTES = 107
@@ -24,7 +22,7 @@ SOCKET_BYTES = 107
 def check_sockets(kind: str) -> None:
     """Refuse a folder of temporary files below which Ray's sockets would have no room. Raises ConfigError."""
     name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if name in os.environ), None)
-    if kind not in RAY_KINDS or "RAY_ADDRESS" in os.environ or name is None:
+    if not stages.get(kind).ray or "RAY_ADDRESS" in os.environ or name is None:
         return
     folder, most = os.environ[name], SOCKET_BYTES - len(SOCKET) - 1
     if (length := len(os.fsencode(Path(folder)))) > most:

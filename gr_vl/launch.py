@@ -11,21 +11,23 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import psutil
 from omegaconf import OmegaConf
 
-from gr_vl import checks, dialects, extras, jobs, progress
+from gr_vl import checks, compose, dialects, extras, jobs, progress
 from gr_vl.compose import Stage, leaves
 from gr_vl.data.build.files import replace_text
 from gr_vl.errors import ConfigError, GuardError, Preempted, StageError
 from gr_vl.specs import read_object
+from gr_vl.stages import Facts
 
 MEMORY_EVERY = 4
 """Looks at the progress between two looks at the memory, which costs a tenth of a core if done every second."""
@@ -118,7 +120,7 @@ def _start(stage: Stage) -> subprocess.Popen[bytes]:
         )
 
 
-def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: checks.Facts) -> Iterator[State]:
+def _watch(stage: Stage, process: subprocess.Popen[bytes], facts: Facts) -> Iterator[State]:
     peak, looks, family = 0.0, 0, {psutil.Process(process.pid)}
     try:
         while process.poll() is None:
@@ -171,7 +173,7 @@ def memory(pid: int, family: set[psutil.Process]) -> float:
     return total / 2**30
 
 
-def _progress(stage: Stage, facts: checks.Facts) -> tuple[int, int | None, str]:
+def _progress(stage: Stage, facts: Facts) -> tuple[int, int | None, str]:
     reported = list(stage.folder.rglob(progress.NAME))
     if reported:
         newest = json.loads(max(reported, key=lambda path: path.stat().st_mtime).read_text())
@@ -197,11 +199,12 @@ def _note(metrics: dict[str, Any]) -> str:
 
 
 def _describe(stage: Stage) -> None:
-    """Write `run.json`: once what the run is and on what it runs; with an evaluation, the failure rule that it has."""
+    """Write `run.json`: once what the run is and on what it runs; with an evaluation, its failure rule and models."""
     path = stage.run / "run.json"
     record = read_object(path) or _facts(stage)
     if stage.kind == "eval":
         record["unparsable"] = stage.config.gr_vl.eval.get("unparsable", "wrong")
+        record["models"] = _models(stage, record.get("stages") or {})
     replace_text(path, json.dumps(record, indent=2))
 
 
@@ -217,7 +220,33 @@ def _facts(stage: Stage) -> dict[str, Any]:
         "guard": dialects.spec(settings.dialect).to_json(),
         "model": settings.model,
         "seed": settings.seed,
+        **_pipeline(stage),
         "versions": versions,
         "machine": machine | {"system": platform.system(), "processor": platform.machine()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _pipeline(stage: Stage) -> dict[str, dict[str, str]]:
+    """What a report expects of the run: the recipe's stages in order with their kinds, and the models it scores."""
+    names: list[str] = []
+    folder, model = str(stage.recipe), f"model={stage.config.gr_vl.model}"
+    with suppress(ConfigError):  # a recipe of single stages
+        names = compose.pipeline(folder, [model])
+    stages = {name: compose.kind_of(Path(folder), name) for name in names}
+    models: dict[str, str] = {}
+    for name in (name for name, kind in stages.items() if kind == "eval"):
+        with suppress(ConfigError):  # an evaluation without this overlay says so once it is its turn
+            models |= _models(compose.stage(folder, name, [model]), stages)
+    return {"stages": stages, "models": models}
+
+
+def _models(stage: Stage, stages: Mapping[str, str]) -> dict[str, str]:
+    """The models of an evaluation with the stages that made them, in their order; first those of no stage, as ""."""
+    made: dict[str, str] = {}
+    for name, path in stage.config.gr_vl.eval.models.items():
+        inside = Path(str(path)).is_relative_to(stage.run)
+        maker = Path(str(path)).relative_to(stage.run).parts[0] if inside else ""
+        made[str(name)] = maker if maker in stages else ""
+    order = list(stages)
+    return dict(sorted(made.items(), key=lambda item: order.index(item[1]) if item[1] else -1))

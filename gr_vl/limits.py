@@ -96,3 +96,29 @@ def holds(config: DictConfig, key: str, need: str, tokens: int) -> None:
     value = OmegaConf.select(config, key)
     if value < tokens:
         raise ConfigError(f"{key}={value} is less than {need} = {tokens}, one sequence; raise it to {tokens}")
+
+
+def steps(config: DictConfig, rows: int | None) -> int | None:
+    """The step at which training ends; without the number of rows, the limit that is set. Refuses what is no limit."""
+    positive(config, "trainer.total_epochs", "trainer.total_training_steps")
+    if config.trainer.resume_mode != "auto":
+        raise ConfigError(
+            f"trainer.resume_mode={config.trainer.resume_mode!r}: a stage resumes whenever it can; use auto, "
+            f"and remove {config.trainer.default_local_dir} to start again"
+        )
+    if rows is None:
+        total = config.trainer.total_training_steps
+        return int(total) if total else None
+    return last_step(config, rows)
+
+
+def last_step(config: DictConfig, rows: int) -> int:
+    """The step at which training on `rows` samples ends. Raises ConfigError when they make no batch."""
+    total = config.trainer.total_training_steps
+    batch = config.data.train_batch_size
+    available = rows // batch * config.trainer.total_epochs
+    if not available:
+        raise ConfigError(
+            f"data.train_batch_size={batch} exceeds the {rows} rows of {config.data.train_files}; lower it"
+        )
+    return min(int(total), available) if total else int(available)

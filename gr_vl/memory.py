@@ -16,6 +16,7 @@ measurements; vision activations and fragmentation are left out, so that a predi
 promise. A model whose shape is not listed, and any run on CPU, has no prediction.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -61,12 +62,16 @@ class Peak:
     """Of a node."""
 
 
-def predict(config: DictConfig) -> Peak | None:
-    """The peak of a composed sft, rl, mine or eval stage; None where nothing can be said."""
+Predict = Callable[[DictConfig, Shape], Peak]
+"""The peak of a stage of one kind."""
+
+
+def predict(config: DictConfig, peak: Predict) -> Peak | None:
+    """The peak of a composed stage; None where nothing can be said."""
     shape = SHAPES.get(str(config.gr_vl.base_model)) if "base_model" in config.gr_vl else None
     if shape is None or config.gr_vl.device != "cuda":
         return None
-    return {"sft": _sft, "rl": _rl}.get(config.gr_vl.kind, _generation)(config, shape)
+    return peak(config, shape)
 
 
 def update(shape: Shape, gpus: int, tokens: int, lora_rank: int = 0) -> float:
@@ -81,7 +86,8 @@ def update(shape: Shape, gpus: int, tokens: int, lora_rank: int = 0) -> float:
     return (states + gathered + activations + logits) / GB + CONTEXT
 
 
-def _sft(config: DictConfig, shape: Shape) -> Peak:
+def sft(config: DictConfig, shape: Shape) -> Peak:
+    """Of training on rows as they are."""
     local, gpus = _gpus(config.trainer)
     data, engine = config.data, config.engine
     tokens = data.max_token_len_per_gpu if data.use_dynamic_bsz else data.micro_batch_size_per_gpu * data.max_length
@@ -89,7 +95,8 @@ def _sft(config: DictConfig, shape: Shape) -> Peak:
     return Peak(update(shape, gpus, tokens, config.model.lora_rank), host)
 
 
-def _rl(config: DictConfig, shape: Shape) -> Peak:
+def rl(config: DictConfig, shape: Shape) -> Peak:
+    """Of training on answers that are sampled on the same devices."""
     local, gpus = _gpus(config.trainer)
     model, actor, rollout = (config.actor_rollout_ref[name] for name in ("model", "actor", "rollout"))
     sequence = config.data.max_prompt_length + config.data.max_response_length
@@ -104,7 +111,8 @@ def _rl(config: DictConfig, shape: Shape) -> Peak:
     return Peak(max(update(shape, gpus, tokens, model.lora_rank), sampling), host)
 
 
-def _generation(config: DictConfig, shape: Shape) -> Peak:
+def generation(config: DictConfig, shape: Shape) -> Peak:
+    """Of sampling alone."""
     rollout = config.actor_rollout_ref.rollout
     return Peak(rollout.gpu_memory_utilization * GPU_GB, rollout.n_gpus_per_node * PROCESS)
 

@@ -127,12 +127,20 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+NAMES = ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")
+EXPECTED = {
+    "stages": {name: name.removesuffix("_eco") for name in NAMES},
+    "models": {name: name for name in ("base", "sft", "rl", "rl_eco")},
+}
+"""What the run.json of a tiny run of guardreasoner_vl expects."""
+
+
 def _write_stages(path: Path, n: int, corpora: dict[str, list[Sample]]) -> None:
     machine = {"cpu": "8 cores", "memory_gb": 32, "gpu": "none"}
     versions = {"python": "3.11.9", "verl": "0.9.1", "torch": "2.11.0", "transformers": "5.9.0", "gr_vl": "0.1.0"}
-    run = {"recipe": "guardreasoner_vl", "model": "tiny", "seed": 7, "started": "2026-01-01T00:00:00Z"}
+    run = {"recipe": "guardreasoner_vl", "model": "tiny", "seed": 7, "started": "2026-01-01T00:00:00Z"} | EXPECTED
     write_json(path / "run.json", run | facts_of("guardreasoner_vl") | {"versions": versions, "machine": machine})
-    for index, name in enumerate(("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval")):
+    for index, name in enumerate(NAMES):
         stage = {"stage": name, "kind": name.removesuffix("_eco"), "seconds": 10.0 + 20.5 * index, "peak_rss_gb": 1.25}
         own = {key.partition("/")[2]: count(samples) for key, samples in corpora.items() if key.startswith(f"{name}/")}
         stage |= {"config_hash": f"{index:064x}"[::-1], "counts": own | {"samples": n, "kept_share": 0.5}}

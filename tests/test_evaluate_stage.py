@@ -142,7 +142,10 @@ def test_the_rule_is_written_beside_what_an_earlier_stage_wrote(tmp_path):
     launch._describe(compose.stage("guardreasoner_vl", "data", ["model=tiny", f"run={tmp_path}", "seed=5"]))
     first = json.loads((tmp_path / "run.json").read_text())
     launch._describe(settings(tmp_path, "gr_vl.eval.unparsable=drop"))
-    assert json.loads((tmp_path / "run.json").read_text()) == first | {"unparsable": "drop"}
+    assert json.loads((tmp_path / "run.json").read_text()) == first | {
+        "unparsable": "drop",
+        "models": {"sft": "sft"},
+    }
 
 
 @pytest.mark.parametrize("recipe", ["guardreasoner_vl", "guardreasoner", "rsafe"])

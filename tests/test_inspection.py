@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from gr_vl import compose, inspection
+from gr_vl import compose, inspection, stages
 from gr_vl.clipping import ClipSchedule
 
 LINEAR = "gr_vl.clip.kind=linear leaves"
@@ -54,7 +54,8 @@ def test_a_schedule_that_keeps_moving_is_not_warned_about():
     ],
 )
 def test_training_rows_are_counted_from_stage_to_stage(stage, overrides, before, after):
-    assert inspection._rows_after(compose.stage("guardreasoner_vl", stage, overrides), before) == after
+    found = compose.stage("guardreasoner_vl", stage, overrides)
+    assert stages.get(found.kind).rows_after(found.config, before) == after
 
 
 def test_an_upper_bound_of_its_own_is_shown():

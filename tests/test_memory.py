@@ -2,11 +2,17 @@
 
 import pytest
 
-from gr_vl import checks, compose
+from gr_vl import checks, compose, memory, stages
 from gr_vl.errors import ConfigError
-from gr_vl.memory import Shape, predict, update
+from gr_vl.memory import Shape, update
 
 RECIPE = "guardreasoner_vl"
+
+
+def predict(stage):
+    return memory.predict(stage.config, stages.get(stage.kind).memory)
+
+
 SMALL = Shape(parameters=10**9, hidden=1000, layers=10, intermediate=2000, vocabulary=10_000)
 
 
@@ -48,13 +54,13 @@ def test_adapters_by_hand():
     ],
 )
 def test_peaks_of_the_3b_recipe_by_hand(name, overrides, gpu, host):
-    peak = predict(compose.stage(RECIPE, name, ["model=3b", *overrides]).config)
+    peak = predict(compose.stage(RECIPE, name, ["model=3b", *overrides]))
     assert (peak.gpu, peak.host) == (pytest.approx(gpu, abs=1e-3), pytest.approx(host, abs=1e-3))
 
 
 def test_nothing_is_predicted_for_a_cpu_or_an_unknown_model():
-    assert predict(compose.stage(RECIPE, "sft", ["model=tiny"]).config) is None
-    assert predict(compose.stage(RECIPE, "sft", ["model=3b", "gr_vl.base_model=models/other"]).config) is None
+    assert predict(compose.stage(RECIPE, "sft", ["model=tiny"])) is None
+    assert predict(compose.stage(RECIPE, "sft", ["model=3b", "gr_vl.base_model=models/other"])) is None
 
 
 @pytest.mark.parametrize("model", ["3b", "7b"])

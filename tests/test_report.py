@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from factories import HOSTILE, facts_of, make_answer, make_png, make_run, make_text, write_json
+from factories import EXPECTED, HOSTILE, facts_of, make_answer, make_png, make_run, make_text, write_json
 from markupsafe import escape
 from PIL import Image
 from typer.testing import CliRunner
@@ -103,7 +103,7 @@ def test_a_whole_run_has_nothing_missing(page):
 def test_missing_parts_are_named(run):
     for name in ("rl_eco", "concat"):
         shutil.rmtree(run / name)
-    write_json(run / "run.json", facts_of("guardreasoner_vl"))
+    write_json(run / "run.json", facts_of("guardreasoner_vl") | EXPECTED)
     (run / "eval" / "rl" / "test.jsonl").write_text("")
     page = write_report(load(run)).read_text(encoding="utf-8")
     assert "Stages not run or not finished: concat, rl_eco." in page
@@ -122,7 +122,8 @@ def test_answers_of_a_guard_that_nothing_names_are_not_read(run):
 def test_an_empty_run_still_has_a_page_and_a_summary(tmp_path):
     page = write_report(load(tmp_path)).read_text(encoding="utf-8")
     assert "No model has been evaluated." in page
-    assert "data, base, sft, mine, concat, rl, rl_eco, eval" in page
+    assert "run.json is missing" in page
+    assert "Stages not run" not in page  # nothing says which ones there should be
     assert json.loads(write_summary(load(tmp_path)).read_text()) == {
         "stages": {},
         "eval": {},
@@ -158,7 +159,9 @@ def test_the_summary_is_the_contract(whole):
 def test_a_run_of_another_recipe_is_whole_with_the_stages_of_that_recipe(run):
     for name in ("concat", "rl", "rl_eco", "eval/rl", "eval/rl_eco"):
         shutil.rmtree(run / name)
-    write_json(run / "run.json", {"recipe": "guardreasoner"} | facts_of("guardreasoner_vl"))
+    names = ("data", "base", "subset", "sft", "mine", "pairs", "dpo", "eval")
+    expected = {"stages": {name: name for name in names}, "models": {"base": "base", "sft": "sft", "dpo": "dpo"}}
+    write_json(run / "run.json", {"recipe": "mine"} | facts_of("guardreasoner_vl") | expected)
     shutil.copytree(run / "eval" / "sft", run / "eval" / "dpo")
     for name in ("subset", "pairs", "dpo"):
         write_json(run / name / "stage.json", {"stage": name, "seconds": 1})

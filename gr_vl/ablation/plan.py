@@ -136,4 +136,4 @@ def _place(stage: Stage, folder: Path, seed: int) -> Stage:
     config = copy.deepcopy(stage.config)
     OmegaConf.update(config, "gr_vl.run", str(folder))
     OmegaConf.update(config, "gr_vl.seed", seed)
-    return Stage(stage.name, config)
+    return Stage(stage.name, config, stage.recipe)

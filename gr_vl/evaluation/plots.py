@@ -17,16 +17,23 @@ from matplotlib.ticker import MaxNLocator
 
 from gr_vl.evaluation.curves import Curve, smooth
 
-COLOURS = {"base": "#6b7280", "sft": "#d55e00", "rl": "#0072b2", "rl_eco": "#009e73", "dpo": "#cc79a7"}
-"""Okabe and Ito's palette, which colour-blind readers can tell apart; one colour a model on the whole page."""
-_OTHERS = ("#e69f00", "#56b4e9")
+PALETTE = {
+    "#6b7280": "#a3abb6",
+    "#d55e00": "#f28a3c",
+    "#0072b2": "#58aee8",
+    "#009e73": "#2fc99a",
+    "#cc79a7": "#e2a3c6",
+    "#b87900": "#e6ab3c",
+    "#3a97cd": "#86c8ef",
+}
+"""Okabe and Ito's palette, which colour-blind readers can tell apart, on light and on dark; one colour a model."""
+_COLOURS = tuple(PALETTE)
 _INK, _GRID = "#010203", "#010204"
-_VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
-    **{colour: f"var(--other{index})" for index, colour in enumerate(_OTHERS)},
+_VARIABLES = {colour: f"var(--model{index})" for index, colour in enumerate(_COLOURS)} | {
     _INK: "currentColor",
     _GRID: "var(--rule)",
 }
-_DASHES = {"rl_eco": (0, (3, 2.5)), "base": (0, (1, 1))}  # so that print in grey still tells the lines apart
+_DASHES: tuple[Any, ...] = ((0, (1, 1)), "-", "-", (0, (3, 2.5)))  # so that print in grey still tells the lines apart
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gr_vl",
@@ -47,39 +54,45 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def colour(model: str) -> str:
-    """The CSS colour of a model, the same everywhere on the page."""
-    return _VARIABLES[_hex(model)]
+def colour(numbers: Mapping[str, int], model: str) -> str:
+    """The CSS colour of a model by its number, the same everywhere on the page; of a run, by its name."""
+    # A sum of code points, not hash(): the same colour in every process.
+    return _VARIABLES[_hex(numbers.get(model, sum(map(ord, model))))]
 
 
-def line_plot(curves: Mapping[str, Curve], key: str) -> Markup:
+def line_plot(curves: Mapping[str, Curve], key: str, numbers: Mapping[str, int]) -> Markup:
     """Curves over training steps, one a model: each step thin, the moving average over a twentieth thick."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas()
         for model, curve in curves.items():
+            number = numbers[model]
             window = len(curve) // 20
             steps, values = zip(*curve, strict=True)
             if window > 1:
-                axes.plot(steps, values, color=_hex(model), linewidth=0.7, alpha=0.35, zorder=1)
+                axes.plot(steps, values, color=_hex(number), linewidth=0.7, alpha=0.35, zorder=1)
                 values = tuple(value for _, value in smooth(curve, window))
-            axes.plot(steps, values, color=_hex(model), linewidth=1.6, linestyle=_DASHES.get(model, "-"))
+            axes.plot(steps, values, color=_hex(number), linewidth=1.6, linestyle=_DASHES[number % len(_DASHES)])
             if len(curve) == 1:
-                axes.plot(steps, values, "o", color=_hex(model), markersize=3)
+                axes.plot(steps, values, "o", color=_hex(number), markersize=3)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         return _svg(figure, key)
 
 
-def unit_plot(curves: Mapping[str, Sequence[tuple[float, float]]], key: str, *, diagonal: bool = False) -> Markup:
+def unit_plot(
+    curves: Mapping[str, Sequence[tuple[float, float]]], key: str, numbers: Mapping[str, int], *, diagonal: bool = False
+) -> Markup:
     """Curves in the unit square, one a model; the diagonal is where a calibrated score lies."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas()
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1)
         for model, points in curves.items():
-            marker = "o" if len(points) < 12 else ""
+            number, marker = numbers[model], ("o" if len(points) < 12 else "")
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, color=_hex(model), linewidth=1.6, linestyle=_DASHES.get(model, "-"), marker=marker)
+            axes.plot(
+                xs, ys, color=_hex(number), linewidth=1.6, linestyle=_DASHES[number % len(_DASHES)], marker=marker
+            )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
         return _svg(figure, key)
 
@@ -107,9 +120,8 @@ def shade(index: int) -> float:
     return (0.75, 0.45, 0.22, 0.12)[index % 4]
 
 
-def _hex(model: str) -> str:
-    # A sum of code points, not hash(): the same colour in every process.
-    return COLOURS.get(model) or _OTHERS[sum(map(ord, model)) % len(_OTHERS)]
+def _hex(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
 
 
 def _canvas() -> tuple[Figure, Axes]:

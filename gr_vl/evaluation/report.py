@@ -6,11 +6,13 @@ no script. Everything that a user or a model wrote is escaped.
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from gr_vl import stages
 from gr_vl.data.build.files import replace_text
 from gr_vl.evaluation import plots, transcripts
 from gr_vl.evaluation.against import against
@@ -18,7 +20,6 @@ from gr_vl.evaluation.curves import Curve, read_metrics
 from gr_vl.evaluation.details import details
 from gr_vl.evaluation.metrics import Evaluation
 from gr_vl.evaluation.run_folder import (
-    CORPORA,
     RunFolder,
     corpus_of,
     images_of,
@@ -27,40 +28,6 @@ from gr_vl.evaluation.run_folder import (
 from gr_vl.schema import Modality, Task
 from gr_vl.specs import read_object
 from gr_vl.tasks import ordered
-
-Panels = dict[str, tuple[str, ...]]
-SFT_PANELS: Panels = {
-    "Training loss": ("train/loss",),
-    "Validation loss": ("val/loss",),
-    "Learning rate": ("train/lr",),
-}
-DPO_PANELS: Panels = {
-    "DPO loss": ("dpo/loss",),
-    "Margin": ("dpo/margin",),
-    "Pairs told apart (share)": ("dpo/accuracy",),
-    "Learning rate": ("train/lr",),
-}
-RL_PANELS: Panels = {
-    "Reward": ("critic/score/mean",),
-    "Answer length (tokens)": ("response_length/mean",),
-    "Clip range": ("actor/clip_range",),
-    "Entropy": ("actor/entropy", "actor/entropy_loss"),
-    "Policy loss": ("actor/pg_loss",),
-    "Clip fraction": ("actor/pg_clipfrac",),
-    "Gradient norm": ("actor/grad_norm",),
-    "Reward term: accuracy": ("reward/accuracy",),
-    "Reward term: format": ("reward/format",),
-    "Unparsable answers (share)": ("reward/parse_failure",),
-    "Sampler against trainer (nats a token)": ("belief/log_prob_gap_mean",),
-    "Effect of exchanged pictures (nats)": ("belief/picture_effect",),
-}
-"""Title of a plot and the names of its metric, the first that a stage logged wins."""
-SECTIONS: dict[str, tuple[tuple[str, ...], Panels]] = {
-    "SFT": (("sft",), SFT_PANELS),
-    "DPO": (("dpo",), DPO_PANELS),
-    "RL": (("rl", "rl_eco"), RL_PANELS),
-}
-"""Sections of training plots: the stages that are overlaid, and the panels."""
 
 
 def write_report(folder: RunFolder, other: RunFolder | None = None) -> Path:
@@ -79,7 +46,11 @@ def write_report(folder: RunFolder, other: RunFolder | None = None) -> Path:
     )
     environment.filters |= {"percent": percent, "points": points, "duration": duration, "model": model_name}
     environment.filters |= {"p_value": p_value}
-    environment.globals |= {"colour": plots.colour, "shade": plots.shade}
+    environment.globals |= {
+        "colour": partial(plots.colour, folder.colours),
+        "shade": plots.shade,
+        "palette": plots.PALETTE,
+    }
     page = environment.get_template("report.html.j2").render(_context(folder) | {"against": compared})
     name = "report.html" if other is None else f"against_{other.path.resolve().name}.html"
     return replace_text(folder.path / name, page)
@@ -126,14 +97,17 @@ def duration(seconds: float) -> str:
 
 
 def _context(folder: RunFolder) -> dict[str, Any]:
-    counts = {name: folder.stages.get(stage, {}).get("counts", {}).get(key) for name, (stage, key) in CORPORA.items()}
+    counts = {
+        name: folder.stages.get(stage, {}).get("counts", {}).get(key) for name, (stage, key) in folder.corpora.items()
+    }
     corpora = {name: found for name, found in counts.items() if found}
     notes = list(folder.notes)
-    wanted = [name for name, (stage, _) in CORPORA.items() if stage in folder.expected]
+    wanted = [name for name, (stage, _) in folder.corpora.items() if stage in folder.expected]
     if absent := [name for name in wanted if name not in corpora]:
         notes.append(f"Corpora not there: {', '.join(absent)}.")
-    panels = _panels(folder.path)
-    trained = [name for name, (stages, _) in SECTIONS.items() if set(stages) & set(folder.expected)]
+    panels = _panels(folder)
+    kinds = [folder.kinds[name] for name in folder.expected if name in folder.kinds]
+    trained = dict.fromkeys(kind.title for kind in kinds if kind.trains)
     if absent := [name for name in trained if name not in panels]:
         notes.append(f"No training metrics of: {', '.join(absent)}.")
     return {
@@ -167,17 +141,18 @@ def _rows(models: Mapping[str, Evaluation]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _panels(run: Path) -> dict[str, dict[str, Any]]:
+def _panels(folder: RunFolder) -> dict[str, dict[str, Any]]:
     panels: dict[str, dict[str, Any]] = {}
-    for name, (stages, wanted) in SECTIONS.items():
-        metrics = {stage: read_metrics(run / stage) for stage in stages}
+    for kind in dict.fromkeys(kind.name for kind in folder.kinds.values() if kind.trains):
+        wanted = stages.get(kind)
+        metrics = {name: read_metrics(folder.path / name) for name in folder.kinds if folder.kinds[name] is wanted}
         drawn = {
-            title: plots.line_plot(curves, f"{name}{index}")
-            for index, (title, keys) in enumerate(wanted.items())
+            title: plots.line_plot(curves, f"{wanted.title}{index}", folder.colours)
+            for index, (title, keys) in enumerate(wanted.panels.items())
             if (curves := _curves(metrics, keys))
         }
         if drawn:
-            panels[name] = {"plots": drawn, "stages": [stage for stage in stages if metrics[stage]]}
+            panels[wanted.title] = {"plots": drawn, "stages": [name for name in metrics if metrics[name]]}
     return panels
 
 
@@ -200,7 +175,7 @@ def _transcripts(folder: RunFolder) -> list[dict[str, Any]]:
     if not folder.judged:
         return []
     split, models = next(iter(folder.judged.items()))
-    groups = transcripts.choose(models)
+    groups = transcripts.choose(models, folder.models)
     chosen = {sample for group in groups for sample in group.samples}
     images = images_of(corpus_of(folder.path, split), chosen)
     return [

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gr_vl import specs
+from gr_vl import specs, stages
 from gr_vl.data import confined, io
 from gr_vl.errors import DataError, GuardError
 from gr_vl.evaluation import peers, published
@@ -17,26 +17,9 @@ from gr_vl.evaluation.answers import read_answers
 from gr_vl.evaluation.metrics import Evaluation, Judged, judge, score
 from gr_vl.schema import Sample
 from gr_vl.specs import read_object
+from gr_vl.stages import Kind
 from gr_vl.tasks import GuardSpec
 
-STAGES = ("data", "base", "subset", "sft", "mine", "concat", "pairs", "pairs_ensemble", "dpo", "rl", "rl_eco", "eval")
-"""Stages in order."""
-EXPECTED = {
-    "guardreasoner_vl": ("data", "base", "sft", "mine", "concat", "rl", "rl_eco", "eval"),
-    "guardreasoner": ("data", "sft", "mine", "dpo", "eval"),
-    "rsafe": ("data", "rl", "eval"),
-}
-"""The stages that a whole run of a recipe has, whichever of its variants it is."""
-MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "rl": "RL", "rl_eco": "RL-Eco"}
-"""Folder names of the models, in order, and how a person calls them."""
-CORPORA = {
-    "train": ("data", "train"),
-    "validation": ("data", "validation"),
-    "test": ("data", "test"),
-    "hard (mined)": ("mine", "hard"),
-    "concatenated": ("concat", "train"),
-}
-"""Corpora by what a person calls them: the stage that made one, and its name among that stage's counts."""
 _SPLITS = ("test", "validation")
 
 
@@ -59,8 +42,43 @@ class RunFolder:
 
     @property
     def expected(self) -> tuple[str, ...]:
-        """The stages that the whole run has."""
-        return expected(self.meta)
+        """The stages that the whole run has, in order."""
+        return tuple(self.meta.get("stages") or ())
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind[Any]]:
+        """What each stage does, of those that are expected or there; by its name where nothing says."""
+        called = {name: name for name in stages.kinds() if (self.path / name).is_dir()}
+        named = dict(self.meta.get("stages") or called)
+        named |= {name: str(stage["kind"]) for name, stage in self.stages.items() if "kind" in stage}
+        return {name: stages.kinds()[kind] for name, kind in named.items() if kind in stages.kinds()}
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The run's own models, in the order in which they are made."""
+        return tuple(self.meta.get("models") or ())
+
+    @property
+    def trained(self) -> list[str]:
+        """Those of them that a stage of the run has trained."""
+        made: Mapping[str, str] = self.meta.get("models") or {}
+        return [name for name, stage in made.items() if stage in self.kinds and self.kinds[stage].trains]
+
+    @property
+    def corpora(self) -> dict[str, tuple[str, str]]:
+        """What a report calls the corpora of its stages: the stage, and the corpus among that stage's counts."""
+        found: dict[str, tuple[str, str]] = {}
+        for name, kind in self.kinds.items():
+            for title, corpus in kind.makes.items():
+                found[title if title not in found else f"{title}, {name}"] = name, corpus
+        return found
+
+    @cached_property
+    def colours(self) -> dict[str, int]:
+        """The number of the colour of everything that a plot or a table tells apart: models, then other stages."""
+        judged = (name for models in self.judged.values() for name in models)
+        trained = (name for name, kind in self.kinds.items() if kind.trains)
+        return {name: index for index, name in enumerate(dict.fromkeys((*self.models, *judged, *trained)))}
 
     @property
     def unparsable(self) -> str:
@@ -107,17 +125,13 @@ def load(path: Path) -> RunFolder:
     if not meta:
         notes.append("run.json is missing: recipe, seed and environment are unknown.")
     found = {file.parent.name: read_object(file) for file in sorted(confined.files(path, "*/stage.json", deep=False))}
-    stages = {name: found[name] for name in ordered(found, STAGES)}
-    if unfinished := [name for name in expected(meta) if name not in stages]:
+    expected = tuple(meta.get("stages") or ())
+    finished = {name: found[name] for name in ordered(found, expected)}
+    if unfinished := [name for name in expected if name not in finished]:
         notes.append(f"Stages not run or not finished: {', '.join(unfinished)}.")
     guard = specs.stated(path / "run.json")
-    judged = _judge_all(path, guard, notes)
-    return RunFolder(path, meta, guard, stages, judged, tuple(notes))
-
-
-def expected(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """The stages that a run with this run.json has; those of the paper's recipe when it names no known one."""
-    return EXPECTED.get(str(meta.get("recipe")), EXPECTED["guardreasoner_vl"])
+    judged = _judge_all(path, guard, tuple(meta.get("models") or ()), notes)
+    return RunFolder(path, meta, guard, finished, judged, tuple(notes))
 
 
 def ordered(names: Iterable[str], canonical: tuple[str, ...]) -> list[str]:
@@ -126,8 +140,14 @@ def ordered(names: Iterable[str], canonical: tuple[str, ...]) -> list[str]:
 
 
 def model_name(name: str) -> str:
-    """How a person calls a model or the stage that made it."""
-    return MODELS.get(name, name)
+    """How a person calls a model or the stage that made it.
+
+    >>> model_name("sft"), model_name("rl_eco"), model_name("llama")
+    ('SFT', 'RL-Eco', 'llama')
+    """
+    kind, *more = name.split("_")
+    title = stages.kinds()[kind].title if kind in stages.kinds() else ""
+    return "-".join((title, *(word.title() for word in more))) if title else name
 
 
 def corpus_of(run: Path, split: str) -> Path:
@@ -141,7 +161,9 @@ def images_of(path: Path, ids: set[str]) -> dict[str, tuple[bytes, ...]]:
     return {sample.id: sample.images for sample in io.iterate(path) if sample.id in ids}
 
 
-def _judge_all(run: Path, guard: GuardSpec | None, notes: list[str]) -> dict[str, dict[str, list[Judged]]]:
+def _judge_all(
+    run: Path, guard: GuardSpec | None, own: tuple[str, ...], notes: list[str]
+) -> dict[str, dict[str, list[Judged]]]:
     others = peers.folders(run)
     files = [
         file
@@ -158,7 +180,7 @@ def _judge_all(run: Path, guard: GuardSpec | None, notes: list[str]) -> dict[str
         except DataError as error:
             notes.append(f"Split {split} cannot be scored: {error}.")
             continue
-        for model in ordered(models, tuple(MODELS)):
+        for model in ordered(models, own):
             path = models[model]
             try:
                 items = peers.read(path, samples) if path.is_dir() else _judged(samples, path, guard)

@@ -5,14 +5,14 @@ images are decoded under a pixel cap and encoded anew, so that none of their byt
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gr_vl.data import images
 from gr_vl.errors import DataError
 from gr_vl.evaluation.metrics import Judged
-from gr_vl.evaluation.run_folder import MODELS, model_name
+from gr_vl.evaluation.run_folder import model_name
 from gr_vl.schema import ParseFailure, Sample
 
 MAX_CHARACTERS = 6_000
@@ -32,13 +32,13 @@ class Group:
     """By id, each as every model judged it."""
 
 
-def choose(models: Mapping[str, list[Judged]]) -> list[Group]:
+def choose(models: Mapping[str, list[Judged]], own: Sequence[str] = ()) -> list[Group]:
     """About a dozen samples, each in the first group that claims it; groups without samples are left out."""
     ids = [item.sample.id for item in next(iter(models.values()))]
     left = {
         id: dict(zip(models, row, strict=True)) for id, row in zip(ids, zip(*models.values(), strict=True), strict=True)
     }
-    last = ([name for name in models if name in MODELS] or list(models))[-1]
+    last = ([name for name in models if name in own] or list(models))[-1]
     after = "rl" if "rl" in models else last
     groups: list[Group] = []
 

@@ -19,7 +19,7 @@ def main(path: str) -> int:
     config = DictConfig(OmegaConf.load(path))
     os.environ.update(jobs.environment(config.gr_vl.device))
     try:
-        counts = stages.runner(config.gr_vl.kind)(config)
+        counts = stages.get(config.gr_vl.kind).run(config)
     except GuardError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -1,13 +1,37 @@
 """Build the base model that nothing has to be downloaded for."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from gr_vl import dialects
+from gr_vl import dialects, limits
 from gr_vl.data import io
 from gr_vl.schema import Sample
+from gr_vl.stages import Facts, Kind, read
+
+
+@dataclass
+class Base:
+    """The model."""
+
+    corpus: str
+    out: str
+    matching: bool
+
+
+@dataclass
+class Settings:
+    """Of this kind alone."""
+
+    base: Base
+
+
+def check(settings: Settings, config: DictConfig, files: bool) -> Facts:
+    """Refuse a corpus that is not there."""
+    limits.rows(settings.base.corpus, files)
+    return {}
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -20,7 +44,18 @@ def run(config: DictConfig) -> dict[str, Any]:
         parts = [part["text"] for m in dialect.messages(sample) for part in m["content"] if part["type"] == "text"]
         return "\n".join(parts if sample.reasoning is None else [*parts, dialect.target(sample)])
 
-    samples = io.read(Path(config.gr_vl.base.corpus))
-    settings = config.gr_vl.base
+    settings = read(Settings, config).base
+    samples = io.read(Path(settings.corpus))
     tiny_model.build(map(text, samples), Path(settings.out), config.gr_vl.seed, matching=settings.matching)
     return {}
+
+
+KIND = Kind(
+    name="base",
+    help="Build the base model that nothing has to be downloaded for.",
+    order=1,
+    settings=Settings,
+    check=check,
+    run=run,
+    title="Base",
+)

@@ -1,17 +1,56 @@
 """HS-DPO on pairs of right and wrong answers, on verl's SFT trainer under Ray."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from gr_vl import limits
 from gr_vl.augment import preference
 from gr_vl.data import index, quarantine
 from gr_vl.encoding import Encoder
-from gr_vl.errors import Broken, DataError
-from gr_vl.stages import processing, training
+from gr_vl.errors import Broken, ConfigError, DataError
+from gr_vl.stages import Facts, Kind, processing, training
 from gr_vl.stages.lengths import MAX_SHARE, unfit
+
+
+@dataclass
+class Dpo:
+    """The loss."""
+
+    beta: float
+    sft_weight: float
+    reference: str
+
+
+@dataclass
+class Settings:
+    """Of this kind alone; the rest is verl's."""
+
+    out: str
+    dpo: Dpo
+
+
+def check(settings: Settings, config: DictConfig, files: bool) -> Facts:
+    """Refuse batches that part a pair or do not divide, and files that are not there."""
+    slots, micro = limits.slots(config), "data.micro_batch_size_per_gpu"
+    limits.positive(config, "data.train_batch_size", micro, "data.max_length")
+    limits.divides(config, micro, 2, "an answer and its rival stay together")
+    pairs = slots * (config.data.micro_batch_size_per_gpu // 2)
+    limits.divides(config, "data.train_batch_size", pairs, "slots x pairs of a micro-batch")
+    for key in ("trainer.balance_batch", "data.use_dynamic_bsz"):
+        if OmegaConf.select(config, key):
+            raise ConfigError(f"{key}=true would part an answer from its rival; use false")
+    for key, value in (("gr_vl.dpo.beta", settings.dpo.beta), ("gr_vl.dpo.sft_weight", settings.dpo.sft_weight)):
+        if value < 0:
+            raise ConfigError(f"{key}={value} must be at least 0; the paper's are 0.01 and 2")
+    limits.model(config, "model.path", files, config.data.max_length, "data.max_length")
+    if config.data.val_files is not None:
+        limits.rows(config.data.val_files, files)
+    steps = limits.steps(config, limits.rows(config.data.train_files, files))
+    return {"steps": steps, "pairs a step": config.data.train_batch_size, "slots": slots}
 
 
 def run(config: DictConfig) -> dict[str, Any]:
@@ -80,3 +119,21 @@ def _reason(pair: preference.Preference, encoder: Encoder, limit: int) -> str | 
     # One more for the end token; another may come where a control token's letters are set apart.
     length = prompt + max(map(len, answers)) + 1
     return f"too long: {length} tokens, data.max_length={limit}" if length > limit else None
+
+
+KIND = Kind(
+    name="dpo",
+    help="DPO on those pairs, weighted by their hardness.",
+    order=6,
+    settings=Settings,
+    check=check,
+    run=run,
+    title="DPO",
+    ray=True,
+    panels={
+        "DPO loss": ("dpo/loss",),
+        "Margin": ("dpo/margin",),
+        "Pairs told apart (share)": ("dpo/accuracy",),
+        "Learning rate": ("train/lr",),
+    },
+)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
-from transformers import AutoConfig
 
 from gr_vl.encoding import Encoder
 from gr_vl.image_pixels import ImagePixels
@@ -25,6 +24,8 @@ def prepare(config: DictConfig, model: DictConfig, folder: Path) -> Encoder:
     # Base models may come without a template; the trainer exports it with the weights.
     encoder = Encoder.load(model.path, config.gr_vl.dialect, template=model.custom_chat_template, pixels=wanted)
     if wanted != ImagePixels() and encoder.sees:
+        from transformers import AutoConfig
+
         encoder.processor.save_pretrained(folder / "processor")
         # verl makes no processor of a folder without it.
         AutoConfig.from_pretrained(model.path).save_pretrained(folder / "processor")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from gr_vl import checkpoints, checks, jobs, stop, watchdog
+from gr_vl import checkpoints, jobs, limits, stop, watchdog
 from gr_vl.errors import StageError
 from gr_vl.stages import export
 
@@ -17,7 +17,7 @@ def train(config: DictConfig, rows: int, fit: Callable[[DictConfig], None]) -> N
     5725, 7401), and with more steps than its epochs hold it ends without a checkpoint.
     """
     root = Path(config.trainer.default_local_dir)
-    last = checks.last_step(config, rows)
+    last = limits.last_step(config, rows)
     config.trainer.total_training_steps = last
     found = checkpoints.settle(root)
     if found is None or found.step < last:

@@ -61,7 +61,7 @@ def test_the_ensemble_expects_its_thirteen_stages(tmp_path):
     assert (found["stages"]["sft_a"], found["stages"]["pairs_ensemble"]) == ("sft", "pairs")
     folder = load(tmp_path)
     assert folder.notes[0] == f"Stages not run or not finished: {ENSEMBLE.replace(' ', ', ')}."
-    assert folder.corpora["hard (mined), mine_b"] == "mine_b/hard.parquet"
+    assert folder.corpora["hard (mined), mine_b"] == ("mine_b", "hard")
 
 
 def test_a_recipe_that_was_copied_and_renamed_has_a_report_of_its_own(tmp_path):

@@ -28,8 +28,8 @@ class Eval:
     """Which models are scored, on what, and by which rule."""
 
     models: dict[str, Any]
-    scores: bool
     split: str
+    scores: bool = False
     unparsable: str = "wrong"
     benchmarks: list[str] = field(default_factory=list)
     downloads: str | None = None

@@ -108,15 +108,22 @@ class Encoder:
 
     def prompt(self, sample: Sample) -> Encoded:
         """The prompt up to where the guard begins to write."""
+        asked = self.request(sample)
+        if not asked.images:
+            return asked
+        found = self.processor.image_processor(images=asked.images, return_tensors="pt")
+        return replace(asked, features={name: found[name] for name in ("pixel_values", "image_grid_thw")})
+
+    def request(self, sample: Sample) -> Encoded:
+        """The prompt as a rollout server is asked it: that makes the features, so no pixel is processed here."""
         messages = self.messages(sample)
-        if not self.sees:
-            ids = self.tokenizer(self._render(messages), add_special_tokens=False)["input_ids"]
+        ids = self.tokenizer(self._render(messages), add_special_tokens=False)["input_ids"]
+        if not (self.sees and sample.images):
             return Encoded(ids, len(ids), [], {})
         pictures = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
-        features = dict(self.processor(text=[self._render(messages)], images=pictures or None, return_tensors="pt"))
-        ids = features["input_ids"][0].tolist()
-        features = {name: features[name] for name in ("pixel_values", "image_grid_thw") if name in features}
-        return Encoded(ids, len(ids), pictures, features)
+        place, sizes = self.tokenizer.convert_tokens_to_ids(self.processor.image_token), iter(pictures)
+        ids = [id for one in ids for id in ([one] * self._image_tokens(*next(sizes).size) if one == place else [one])]
+        return Encoded(ids, len(ids), pictures, {})
 
     def with_target(self, sample: Sample) -> Encoded:
         """The prompt, the dialect's target and the end token."""

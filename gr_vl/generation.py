@@ -85,7 +85,7 @@ class Generator:
     ) -> list[Answer]:
         """Ask for all items; write and return the answers that are wanted."""
         samples = {sample.id: sample for sample, _ in items}
-        prompts = {id: self.encoder.prompt(sample) for id, sample in samples.items()}
+        prompts = {id: self.encoder.request(sample) for id, sample in samples.items()}
         # Our server's batches must not depend on how fast its requests come in.
         company = {"company": len(items)} if self._exact else {}
         asked = [asyncio.create_task(self._one(*item, prompts[item[0].id], request, company)) for item in items]

@@ -109,3 +109,18 @@ def test_of_control_words_the_longest_comes_first_so_that_none_hides_another(enc
     lengths = list(map(len, encoder.control_words))
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[0] > lengths[-1]
+
+
+def test_a_request_has_the_processors_own_tokens_without_its_features(encoder, corpus):
+    processor = encoder.processor
+    for sample in [*corpus, make_sample(prompt="two", images=(make_png(1, (60, 300)), make_png(2, (150, 40))))]:
+        messages = encoder.messages(sample)
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        pictures = [part["image"] for m in messages for part in m["content"] if part["type"] == "image"]
+        whole = processor(text=[text], images=pictures or None, return_tensors="pt")
+        asked, encoded = encoder.request(sample), encoder.prompt(sample)
+        assert asked.ids == encoded.ids == whole["input_ids"][0].tolist()
+        assert (asked.features, len(asked.images)) == ({}, len(sample.images))
+        assert set(encoded.features) == ({"pixel_values", "image_grid_thw"} if pictures else set())
+        for name, value in encoded.features.items():
+            assert value.equal(whole[name])

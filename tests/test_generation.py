@@ -70,10 +70,14 @@ def test_all_answers_to_a_sample_are_asked_of_one_server(tmp_path, encoder, corp
 
 
 def test_a_sample_is_encoded_once_however_many_answers_it_gets(tmp_path, encoder, corpus, monkeypatch):
-    encoded, prompt = [], encoder.prompt
-    monkeypatch.setattr(encoder, "prompt", lambda sample: encoded.append(sample.id) or prompt(sample))
+    encoded, request = [], encoder.request
+    monkeypatch.setattr(encoder, "request", lambda sample: encoded.append(sample.id) or request(sample))
+    pixels = []
+    monkeypatch.setattr(type(encoder.processor.image_processor), "__call__", lambda *_, **__: pixels.append(1))
     answered(Servers(), encoder, corpus[:4], tmp_path / "answers.jsonl")
     assert encoded == [sample.id for sample in corpus[:4]]
+    # The server makes the features; nobody makes them on the way there.
+    assert pixels == []
 
 
 @pytest.mark.parametrize(

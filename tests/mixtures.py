@@ -82,6 +82,7 @@ def made(out):
 
 RECIPE = """
 seed: 3
+dialect: guardreasoner_vl
 splits: {train: 0.9, validation: 0.1}
 parts:
   all: {sources: {s: s, t: t}}

@@ -162,7 +162,7 @@ def test_nothing_yet_is_a_table_too(filled):
     made, cells, root = filled([1], skipped=("full_seed1", "alone_seed1"))
     text = results.write(made, cells, root).read_text()
     assert "split none with n = no samples" in text
-    assert "| full | - | - | - | - | - |" in text
+    assert "| full | - | - | - | - |" in text
 
 
 def test_a_cell_without_answers_is_named(filled):

@@ -263,7 +263,18 @@ def test_reason_estimates_asks_and_tells(tmp_path):
     samples = [make_sample(str(index), prompt=f"case {index}") for index in range(3)]
     io.write(tmp_path / "in.parquet", samples)
     with serving(good) as server:
-        here = ("data", "reason", "in.parquet", "out.parquet", "--model", MODEL, "--base-url", server.url)
+        here = (
+            "data",
+            "reason",
+            "in.parquet",
+            "out.parquet",
+            "--model",
+            MODEL,
+            "--base-url",
+            server.url,
+            "--dialect",
+            "guardreasoner_vl",
+        )
         prices = ("--price-in", "2", "--price-out", "10", "--max-tokens", "100", "--api-key-env", "HOME")
         code, out, error = gr_vl(*here, *prices, "--estimate", cwd=tmp_path)
         assert (code, error, server.requests) == (0, "", [])

@@ -26,6 +26,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 LOCKS = ("constraints.txt", "constraints-gpu.txt")
 ON_GPUS = ("gpu", "flash-attn")
 RECIPE = "guardreasoner_vl"
+DIALECT = ("--dialect", "guardreasoner_vl")
 TINY = (RECIPE, "model=tiny", "run=run")
 FILES = ("--model", "model", "--adapter", "qwen3guard", "--corpus", "corpus.parquet", "--out", "answers")
 
@@ -104,11 +105,16 @@ CORE = {
     "data": ("data", *TINY),
     "data list": ("data", "list"),
     "data validate": ("data", "validate", "corpus.parquet"),
-    "data reason --estimate": ("data", "reason", "corpus.parquet", "o.parquet", "--model", "a", "--estimate"),
+    "data reason --estimate": ("data", "reason", "corpus.parquet", "o.parquet", "--model", "a", *DIALECT, "--estimate"),
     "benchmarks": ("benchmarks",),
     "report": ("report", "made"),
     "compare": ("compare", "made"),
-    "reward explain": ("reward", "explain", '{"output": "x", "gts": {"prompt": "harmful"}, "reasoning_tokens": 8}'),
+    "reward explain": (
+        "reward",
+        "explain",
+        '{"output": "x", "gts": {"prompt": "harmful"}, "reasoning_tokens": 8}',
+        *DIALECT,
+    ),
 }
 TRAIN = {
     "base": ("base", *TINY),
@@ -121,7 +127,7 @@ TRAIN = {
     "ablate": ("ablate", "clip", "--plan"),
     "submit": ("submit", "rl", *TINY),
     "jobs": ("jobs", "status", "--address", "http://127.0.0.1:1"),
-    "data validate --tokenizer": ("data", "validate", "corpus.parquet", "--tokenizer", "model"),
+    "data validate --tokenizer": ("data", "validate", "corpus.parquet", "--tokenizer", "model", *DIALECT),
 }
 SERVE = {
     "moderate": ("moderate", "--model", "model", "--dialect", RECIPE, "--text", "hello"),
@@ -129,7 +135,7 @@ SERVE = {
     "export": ("export", "model", "exported", "--dialect", RECIPE),
 }
 DATA = {
-    "data reason": ("data", "reason", "corpus.parquet", "out.parquet", "--model", "a", "--yes"),
+    "data reason": ("data", "reason", "corpus.parquet", "out.parquet", "--model", "a", *DIALECT, "--yes"),
     "eval --endpoint": ("eval", "--endpoint", "http://127.0.0.1:1/v1", *FILES),
 }
 # With `serve` torch is there; Ray and verl are not.

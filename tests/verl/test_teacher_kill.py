@@ -58,6 +58,8 @@ def start(corpus, out, server, **options):
         MODEL,
         "--base-url",
         server.url,
+        "--dialect",
+        "guardreasoner_vl",
     ]
     return subprocess.Popen(
         [*map(str, command), "--yes", "--concurrency", "4"],

@@ -64,9 +64,8 @@ def test_every_reply_of_a_real_model_is_read_judged_and_paid_for(tmp_path, monke
         return said
 
     with serving(answer) as server:
-        settings = Settings(
-            tmp_path / "in.parquet", tmp_path / "out.parquet", MODEL, server.url, attempts=2, max_tokens=TOKENS
-        )
+        paths = tmp_path / "in.parquet", tmp_path / "out.parquet"
+        settings = Settings(*paths, MODEL, server.url, "guardreasoner_vl", attempts=2, max_tokens=TOKENS)
         expected = process.estimate(settings)
         states = list(process.states(settings))
     rows = [json.loads(line) for line in settings.quarantine.read_text().splitlines()]

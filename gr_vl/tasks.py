@@ -147,7 +147,10 @@ def labelled(tasks: Iterable[Task], row: Mapping[str, Any]) -> dict[Task, Label]
 
 
 def ordered(tasks: Iterable[Name]) -> tuple[Name, ...]:
-    """Tasks, or their names, once each: the shared ones in their order, then the others in theirs."""
+    """Tasks, or their names, once each: the shared ones in their order, then the others in theirs.
+
+    Of several tasks of one name the first counts: a guard may give a shared name labels of its own.
+    """
     return tuple(sorted(dict.fromkeys(tasks), key=lambda task: SHARED.index(task) if task in SHARED else len(SHARED)))
 
 

@@ -69,6 +69,36 @@ def test_its_labels_survive_a_corpus_whose_footer_names_it(tmp_path):
     assert "reasoning read as guards.levels" in call("data", "validate", tmp_path / "a.parquet", "--workers", 1)
 
 
+def test_a_guard_may_give_a_shared_name_labels_of_its_own(tmp_path):
+    prompt = Task("prompt", ("safe", "unsure", "unsafe"), "unsafe")
+    spec = replace(SPEC, tasks=(prompt,))
+    sample = replace(make_sample("a"), labels={prompt: prompt.label("unsure")})
+    io.write(tmp_path / "a.parquet", [sample], spec)
+    [found] = io.read(tmp_path / "a.parquet")
+    assert found.labels == {"prompt": "unsure"}
+    assert next(iter(found.labels)).labels == ("safe", "unsure", "unsafe")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(None, "No module named", id="no module"),
+        pytest.param("x = 1", "has no attribute 'DIALECT'", id="a module without a dialect"),
+        pytest.param("raise KeyError('a\\nb')", "KeyError", id="a module that breaks"),
+        pytest.param("def (", "SyntaxError", id="no Python"),
+    ],
+)
+def test_a_module_that_is_no_dialect_is_refused_in_one_line(tmp_path, monkeypatch, content, words):
+    name = f"broken_{tmp_path.name}"
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / name).mkdir()
+    if content is not None:
+        (tmp_path / name / "guard.py").write_text(content)
+    with pytest.raises(ConfigError, match=words) as refused:
+        dialects.get(f"{name}.guard")
+    assert "\n" not in str(refused.value)
+
+
 def test_a_corpus_of_another_guard_has_no_place_for_them(tmp_path):
     with pytest.raises(Exception, match="sample '0': severity_label: no task of the guard that this corpus is for"):
         io.write(tmp_path / "a.parquet", SAMPLES, dialects.spec("guardreasoner_vl"))

@@ -33,7 +33,7 @@ READ = 128
 
 def schema(guard: GuardSpec | None = None) -> pa.Schema:
     """Columns of a corpus: a label for every shared task and for every task of the guard that it was made for."""
-    tasks = ordered((*SHARED, *(guard.tasks if guard else ())))
+    tasks = ordered((*(guard.tasks if guard else ()), *SHARED))
     texts = {name: pa.string() for name in ("id", "source", "prompt", "response")}
     labels = {f"{task}_label": pa.string() for task in tasks}
     taught = {f"taught_{name}": kind for name, kind in labels.items()}
@@ -48,7 +48,7 @@ def _only(*names: str) -> Want:
 def tasks_in(schema: pa.Schema) -> tuple[Task, ...]:
     """The tasks that a corpus with these columns and this footer may hold labels of."""
     written = (schema.metadata or {}).get(GUARD)
-    return ordered((*SHARED, *(GuardSpec.from_json(json.loads(written)).tasks if written else ())))
+    return ordered((*(GuardSpec.from_json(json.loads(written)).tasks if written else ()), *SHARED))
 
 
 def guard_of(path: Path) -> GuardSpec | None:

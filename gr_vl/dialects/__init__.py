@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Protocol
 
-from gr_vl.errors import ConfigError, DataError
+from gr_vl.errors import ConfigError
 from gr_vl.schema import Label, ParseFailure, Sample, Task, Verdict
 from gr_vl.tasks import GuardSpec
 
@@ -80,9 +80,9 @@ def get(name: str) -> Dialect:
         raise ConfigError(f"gr_vl.dialect={name!r} is unknown; {known}")
     try:
         dialect: Dialect = importlib.import_module(name if "." in name else f"{__name__}.{name}").DIALECT
-    except (ImportError, AttributeError, ValueError, DataError) as error:
+    except Exception as error:  # whatever the module of somebody else does when it is imported
         fix = f"put a module with a DIALECT on the path of Python ({sys.path[0] or '.'} comes first)"
-        raise ConfigError(f"gr_vl.dialect={name!r}: {error}; {fix}") from None
+        raise ConfigError(f"gr_vl.dialect={name!r}: {error!r}; {fix}") from None
     return dialect
 
 

@@ -110,13 +110,15 @@ def _context(folder: RunFolder) -> dict[str, Any]:
     trained = dict.fromkeys(kind.title for kind in kinds if kind.trains)
     if absent := [name for name in trained if name not in panels]:
         notes.append(f"No training metrics of: {', '.join(absent)}.")
+    tasks = _tasks(folder)
     return {
         "run": folder,
         "notes": notes,
         "tables": {split: _rows(models) for split, models in folder.evaluations.items()},
         "evaluations": next(iter(folder.evaluations.values()), {}),
         "split": next(iter(folder.evaluations), None),
-        "tasks": _tasks(folder),
+        "tasks": tasks,
+        "positive": dict.fromkeys(one for task in tasks for one in reversed(task.labels) if one in task.positives),
         "modalities": tuple(Modality),
         "details": details(folder),
         "panels": panels,

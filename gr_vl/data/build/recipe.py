@@ -108,7 +108,7 @@ def load(path: Path, folder: Path | None = None, dialect: str | None = None) -> 
 
 def _cells(tasks: Iterable[Task]) -> re.Pattern[str]:
     """What a draw may count: a modality, a task's label, or both."""
-    classes = "|".join(f"{task}/(?:{'|'.join(task.labels)})" for task in ordered((*SHARED, *tasks)))
+    classes = "|".join(f"{task}/(?:{'|'.join(task.labels)})" for task in ordered((*tasks, *SHARED)))
     return re.compile(rf"(?:({'|'.join(Modality)})/?)?(?:(?<![a-z])(?:{classes}))?")
 
 

@@ -32,15 +32,15 @@ source_commands.add_to(app)
 app.command(epilog="Example: gr-vl data build guardreasoner_vl data/guardreasoner_vl_train --folder downloads")(
     build_commands.build
 )
-app.command(epilog="Example: gr-vl data validate data/train.parquet --tokenizer Qwen/model-folder")(
-    build_commands.validate
-)
+app.command(
+    epilog="Example: gr-vl data validate data/train.parquet --tokenizer Qwen/model-folder --dialect guardreasoner_vl"
+)(build_commands.validate)
 
 Price = Annotated[float | None, typer.Option(help="US dollars per million tokens.")]
 
 
 @app.command(
-    epilog="""Examples: gr-vl data reason train.parquet taught.parquet --model gpt-4o-2024-08-06
+    epilog="""Examples: gr-vl data reason train.parquet taught.parquet --model gpt-4o-2024-08-06 --dialect guardreasoner_vl
     --price-in 2.5 --price-out 10 --budget-usd 300
 
     gr-vl data reason train.parquet taught.parquet --model NAME --base-url http://localhost:8000/v1 --estimate"""

@@ -24,7 +24,8 @@ _REWARD = "A preset, or a YAML file that holds what stands below gr_vl.reward in
 @app.command(
     epilog="""Examples: gr-vl reward explain runs/demo/rl/rollouts/3.jsonl --line 7 --reward eco --budget 96
 
-    gr-vl reward explain '{"output": "...", "gts": {"prompt": "harmful"}, "reasoning_tokens": 80}'"""
+    gr-vl reward explain '{"output": "...", "gts": {"prompt": "harmful"}, "reasoning_tokens": 80}'
+    --dialect guardreasoner_vl"""
 )
 def explain(
     record: Annotated[str, typer.Argument(help="A file of saved rollouts (JSONL), or one line of it as text.")],

@@ -40,8 +40,8 @@ Price = Annotated[float | None, typer.Option(help="US dollars per million tokens
 
 
 @app.command(
-    epilog="""Examples: gr-vl data reason train.parquet taught.parquet --model gpt-4o-2024-08-06 --dialect guardreasoner_vl
-    --price-in 2.5 --price-out 10 --budget-usd 300
+    epilog="""Examples: gr-vl data reason train.parquet taught.parquet --model gpt-4o-2024-08-06
+    --dialect guardreasoner_vl --price-in 2.5 --price-out 10 --budget-usd 300
 
     gr-vl data reason train.parquet taught.parquet --model NAME --base-url http://localhost:8000/v1 --estimate"""
 )

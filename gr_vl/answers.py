@@ -23,7 +23,7 @@ class Ending:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What a rollout server is told of it, by vLLM's names: nothing where the end token is all."""
+        """Its part of the sampling parameters, by vLLM's names: nothing where the end token is all."""
         return {"stop": list(self._stop), "include_stop_str_in_output": True} if self._stop else {}
 
 

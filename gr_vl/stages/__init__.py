@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, ValidationError
@@ -18,13 +18,16 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, ValidationEr
 from gr_vl.errors import ConfigError
 from gr_vl.memory import Predict
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Counts = dict[str, Any]
 """What a stage tells about its work; it ends up in `stage.json` and in the report."""
 Facts = dict[str, Any]
 """What a check learned, for people to read: steps, batches, the clip curve."""
 _SHARED = ("__init__", "__main__", "export", "lengths", "processing", "serve", "training")
 """Modules of this folder that several kinds use, and that are none."""
-S = TypeVar("S")
+S = TypeVar("S", bound="DataclassInstance")
 
 
 def _same(config: DictConfig, rows: int | None) -> int | None:
@@ -88,7 +91,7 @@ def read(settings: type[S], config: DictConfig) -> S:
     """
     given = OmegaConf.to_container(config.gr_vl, resolve=True)
     assert isinstance(given, dict)
-    given = {item.name: given[item.name] for item in fields(settings) if item.name in given}  # type: ignore[arg-type]
+    given = {item.name: given[item.name] for item in fields(settings) if item.name in given}
     try:
         found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(settings), given))
     except MissingMandatoryValue as error:

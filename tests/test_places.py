@@ -67,6 +67,24 @@ def test_a_label_that_is_said_twice_stands_where_it_is_said_first():
 
 
 @pytest.mark.parametrize(
+    ("log_probs", "label"),
+    [
+        pytest.param([-1.0, -2.0], "harmful", id="the likelier one"),
+        pytest.param([-2.0, -1.0], "unharmful", id="the other one"),
+        pytest.param([-1.0, -1.0], "harmful", id="a tie is the worst"),
+        pytest.param([math.nan, 0.0], "harmful", id="no number for the worst"),
+        pytest.param([0.0, math.nan], "harmful", id="no number for the mildest is the worst too"),
+    ],
+)
+def test_without_a_number_the_worst_label_is_followed(log_probs, label):
+    pytest.importorskip("torch")
+    from gr_vl.guard.scoring import Place
+
+    place = Place(Task.PROMPT, (), (), dict.fromkeys(reversed(Task.PROMPT.labels), (1,)))
+    assert place.likeliest(log_probs) == label
+
+
+@pytest.mark.parametrize(
     ("log_probs", "score"),
     [
         pytest.param([math.log(0.3), math.log(0.1)], 0.75, id="three to one"),
@@ -81,3 +99,30 @@ def test_a_score_is_the_share_of_the_first_label(log_probs, score):
     from gr_vl.guard.scoring import normalised
 
     assert normalised(log_probs[:1], log_probs[1:]) == pytest.approx(score, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "score"),
+    [
+        pytest.param({"unsafe": [1, 2], "unsure": [3], "safe": [4]}, 0.5, id="every label begins with its own token"),
+        pytest.param({"unsafe": [1, 2], "unsure": [1, 3], "safe": [4]}, None, id="one token begins two labels"),
+    ],
+)
+def test_listed_tokens_score_only_labels_that_they_tell_apart(spelled, score):
+    pytest.importorskip("torch")
+    pytest.importorskip("fastapi")
+    from gr_vl.chat.completion import Token
+    from gr_vl.guard.scoring import Place
+    from gr_vl.server.backend import _listed_score
+
+    words = {1: "un", 2: "safe", 3: "sure", 4: "safe!"}
+
+    class Words:
+        def decode(self, ids):
+            return "".join(words[one] for one in ids)
+
+    task = Task("prompt", ("safe", "unsure", "unsafe"), "unsafe")
+    place = Place(task, (), (), {task.label(name): ids for name, ids in spelled.items()})
+    listed = [Token("un", {"un": math.log(0.4), "sure": math.log(0.3), "safe!": math.log(0.1)})]
+    found = _listed_score(Words(), place, listed)
+    assert found == (None if score is None else pytest.approx(score))

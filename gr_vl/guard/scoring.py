@@ -29,9 +29,10 @@ class Place:
     """Every label of the task, the worst first."""
 
     def likeliest(self, log_probs: Sequence[float]) -> Label:
-        """The likeliest label by the log-probabilities of `choices`; of equals, or without a number, the worst."""
-        best = max(log_probs, key=lambda value: math.inf if math.isnan(value) else value)
-        return list(self.choices)[log_probs.index(best)]
+        """The likeliest label by the log-probabilities of `choices`; of equals, or if one is no number, the worst."""
+        if any(map(math.isnan, log_probs)):
+            return next(iter(self.choices))
+        return list(self.choices)[log_probs.index(max(log_probs))]
 
     def score(self, log_probs: Sequence[float]) -> float:
         """The share of the positive labels, in [0, 1]; not a number where the model computed none."""

@@ -183,10 +183,12 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed_score(tokenizer: Any, place: Place, listed: Sequence[Token]) -> float | None:
-    """The score by the tokens that were listed where the labels part; None where none of them was."""
+    """The score by the tokens that were listed where the labels part; None where none was, or one token begins two."""
     choices = list(place.choices.values())
     shared = next((i for i, tokens in enumerate(zip(*choices, strict=False)) if len(set(tokens)) > 1), 0)
     first = [tokenizer.decode(tokens[shared : shared + 1]) for tokens in choices]
+    if len(set(first)) < len(first):
+        return None
     start, said = len(tokenizer.decode([*place.context, *choices[0][:shared]])), 0
     for token in listed:
         if said >= start:

@@ -20,8 +20,10 @@ from gr_vl.schema import Modality, Sample, Task
 
 
 def _encoded(path: Path) -> bytes:
-    """The file as it is: a benchmark keeps the sample of a picture that cannot be opened, and whoever opens it says so.
-    Of a file over the size limit so much that it is seen to be over it."""
+    """The file as it is: a benchmark keeps a sample whose image cannot be opened, and it counts as unanswered.
+
+    Of a file over the size limit, as much as shows that it is over it.
+    """
     from gr_vl.data import images
 
     with path.open("rb") as file:
